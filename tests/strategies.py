@@ -1,0 +1,64 @@
+"""What Hypothesis draws: settings of a case, whole cases, and JSON values."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from vitbench.case import BUDGETS, SETTINGS, Case
+from vitbench.registry import AUGMENTATIONS, MODELS, POSEMBS
+
+NAMES = {
+    "model.name": MODELS.names(),
+    "model.posemb": POSEMBS.names(),
+    "data.dataset": ("shapes", "cifar10", "cifar100", "imagefolder:a=b/Größe 1"),
+    "data.augment": AUGMENTATIONS.names(),
+    "compute.device": ("auto", "cpu", "cuda", "cuda:1", "mps"),
+}
+
+
+def values(path: str) -> st.SearchStrategy[Any]:
+    """Draw a valid value of a setting; the width is one that every number of heads divides."""
+    if path == "model.width":
+        return st.integers(1, 8).map(lambda factor: 840 * factor)
+    if path == "model.num_heads":
+        return st.integers(1, 8)
+    return st.sampled_from(NAMES[path]) if path in NAMES else _of_type(SETTINGS[path])
+
+
+def _of_type(annotation: Any) -> st.SearchStrategy[Any]:
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return st.sampled_from(parts)
+    if typing.get_origin(annotation) is tuple:
+        return st.tuples(*map(_of_type, parts))
+    if type(None) in parts:
+        return st.none() | _of_type(parts[0])
+    numbers = {
+        int: st.integers(1, 10**6),
+        float: st.floats(0, 1, exclude_min=True, exclude_max=True),
+    }
+    return numbers[annotation]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a valid case."""
+    settings = {path: draw(values(path)) for path in SETTINGS}
+    return dataclasses.replace(
+        Case().replace(settings),
+        seed=draw(st.integers(0, 2**31)),
+        budget=draw(st.sampled_from(list(BUDGETS))),
+    )
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)

@@ -1,0 +1,186 @@
+"""Laws of the training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from vitbench.case import Case, ComputeConfig, TrainConfig
+from vitbench.data.batches import Batches, Normalization
+from vitbench.data.sources import Split
+from vitbench.training.loop import (
+    Curves,
+    DivergedError,
+    TimeLimitError,
+    check_learned,
+    make_optimizer,
+    train,
+)
+
+CPU = ComputeConfig(device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def split() -> Split:
+    """Two classes that a linear model tells apart: dark and bright."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    images = torch.randint(0, 100, (64, 1, 4, 4), generator=generator) + 150 * labels.view(
+        -1, 1, 1, 1
+    )
+    return Split(images=images.to(torch.uint8), labels=labels, class_names=("dark", "bright"))
+
+
+def fit(split, *, curves=None, model=None, on_epoch=None, **changes):
+    """Train a small model and return it with its curves."""
+    config = TrainConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.05, **changes})
+    curves = Curves() if curves is None else curves
+    if model is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    batches = Batches(
+        split,
+        batch_size=config.batch_size,
+        augment="none",
+        device="cpu",
+        seed=0,
+        normalization=Normalization.of(split),
+    )
+    train(
+        model,
+        batches,
+        config=config,
+        compute=CPU,
+        curves=curves,
+        test_accuracy=lambda: 50.0,
+        on_epoch=on_epoch,
+    )
+    return model, curves
+
+
+def test_training_learns(split):
+    """The loss falls, and the training accuracy rises to all."""
+    _, curves = fit(split, epochs=8)
+    assert curves.train_loss[-1] < 0.7 * curves.train_loss[0]
+    assert curves.train_accuracy[-1] == 100
+
+
+def test_curves_have_a_value_for_every_step_and_epoch(split):
+    """Three epochs of four steps."""
+    _, curves = fit(split)
+    lengths = {name: len(series) for name, series in curves.samples().items()}
+    assert lengths == {
+        "train_loss": 12,
+        "learning_rate": 12,
+        "train_accuracy": 3,
+        "test_accuracy": 3,
+        "images_per_second": 3,
+    }
+
+
+def test_training_twice_gives_the_same_bits(split):
+    """Nothing but the seed decides."""
+    first, second = fit(split), fit(split)
+    assert first[1].train_loss == second[1].train_loss
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True)
+    )
+
+
+def test_the_callback_hears_of_every_epoch(split):
+    """Progress counts up to the end and never promises negative time."""
+    heard = []
+    fit(split, on_epoch=heard.append)
+    assert [(p.epoch, p.epochs) for p in heard] == [(1, 3), (2, 3), (3, 3)]
+    assert all(p.eta_s >= 0 for p in heard)
+    assert heard[-1].eta_s == 0
+
+
+class Poisoned(nn.Module):
+    """A model whose logits become NaN after some calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 2)
+        self.calls = calls
+
+    def forward(self, images):
+        """Map (b, c, h, w) to (b, 2)."""
+        self.calls -= 1
+        return self.linear(images.flatten(1)) * (float("nan") if self.calls < 0 else 1.0)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(split):
+    """The step is named, and the curve up to it is kept."""
+    curves = Curves()
+    with pytest.raises(DivergedError, match="diverged: loss is nan at step 6"):
+        fit(split, model=Poisoned(6), curves=curves)
+    assert len(curves.samples()["train_loss"]) == 6
+
+
+def test_a_training_that_takes_too_long_ends(split):
+    """The limit is said, with what was spent."""
+    with pytest.raises(TimeLimitError, match="time_limit_s is 1e-09"):
+        fit(split, time_limit_s=1e-9)
+
+
+def test_gradients_are_clipped_to_the_norm(split):
+    """The optimiser never sees more than `grad_clip_norm`."""
+    seen = []
+    original = torch.optim.AdamW.step
+
+    def step(self, closure=None):
+        grads = [p.grad.flatten() for g in self.param_groups for p in g["params"]]
+        seen.append(torch.cat(grads).norm().item())
+        return original(self, closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        fit(split, grad_clip_norm=1e-3)
+    assert seen
+    assert max(seen) <= 1.001e-3
+
+
+def test_only_weights_of_linear_layers_decay():
+    """Biases, norms, tokens and embeddings are left alone; no parameter is forgotten."""
+    from vitbench.models.vit import build
+
+    model = build(Case().model, image_px=(32, 32), channels=3, num_classes=10, seed=0)
+    decayed, other = make_optimizer(model, TrainConfig()).param_groups
+    assert decayed["weight_decay"] > 0 == other["weight_decay"]
+    names = {id(p): name for name, p in model.named_parameters()}
+    linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    assert {names[id(p)] for p in decayed["params"]} == linear
+    assert {names[id(p)] for p in other["params"]} == set(names.values()) - linear
+
+
+def test_a_flat_loss_at_chance_is_divergence():
+    """Both together, after a hundred steps, are no result."""
+    stuck = Curves(train_loss=[2.3] * 200, test_accuracy=[10.0])
+    with pytest.raises(DivergedError, match="accuracy 10.00 % is chance, and the loss is flat"):
+        check_learned(stuck, chance_accuracy=10.0, test_images=2000)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_loss": [2.3 - 0.001 * i for i in range(200)]},
+        {"test_accuracy": [20.0]},
+        {"train_loss": [2.3] * 50},
+    ],
+)
+def test_one_of_them_alone_is_not(changes):
+    """A falling loss, an accuracy above chance, or a short training is let pass."""
+    curves = dataclasses.replace(Curves(train_loss=[2.3] * 200, test_accuracy=[10.0]), **changes)
+    check_learned(curves, chance_accuracy=10.0, test_images=2000)
+
+
+def test_the_first_epoch_does_not_count_for_speed():
+    """It warms up; where there is no other, it has to do."""
+    assert Curves(images_per_second=[1.0, 10.0, 20.0, 30.0]).steady_images_per_second == 20
+    assert Curves(images_per_second=[5.0]).steady_images_per_second == 5

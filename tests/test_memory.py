@@ -1,0 +1,53 @@
+"""Laws of measured memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vitbench.measure import memory
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+
+
+@linux
+def test_the_peak_sees_what_was_allocated_and_freed():
+    """200 MiB that come and go are in the peak, within 5 %."""
+    memory.reset_peak("cpu")
+    before, _ = memory.peak_mib("cpu")
+    torch.ones(200 * 2**18)
+    after, _ = memory.peak_mib("cpu")
+    assert after - before == pytest.approx(200, rel=0.05)
+
+
+@linux
+def test_a_reset_forgets_the_past():
+    """What an earlier case needed does not count for the next."""
+    memory.reset_peak("cpu")
+    torch.ones(200 * 2**18)
+    high, _ = memory.peak_mib("cpu")
+    memory.reset_peak("cpu")
+    low, _ = memory.peak_mib("cpu")
+    assert high - low > 150
+
+
+@linux
+def test_a_child_does_not_inherit_the_parents_peak():
+    """A small child of a large process is small."""
+    ballast = torch.ones(300 * 2**18)
+    code = "from vitbench.measure import memory as m; m.reset_peak('cpu'); print(m.peak_mib('cpu')[0])"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own, _ = memory.peak_mib("cpu")
+    assert float(child.stdout) < own - 250
+    assert ballast.sum() > 0
+
+
+def test_a_system_that_does_not_tell_gives_a_reason(monkeypatch, tmp_path):
+    """No number is better than a wrong one."""
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "missing")
+    value, reason = memory.peak_mib("cpu")
+    assert value is None
+    assert "does not tell" in reason

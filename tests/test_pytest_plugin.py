@@ -1,0 +1,334 @@
+"""The plugin, as a user meets it: real sessions on a tiny study."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import scipy.special  # noqa: F401  in-process sessions forget what they import, and this
+import torchvision  # noqa: F401  cannot be imported twice
+
+import vitbench.obtain  # noqa: F401
+import vitbench.report.tables  # noqa: F401
+
+STUDY = '''
+"""Which embedding, on a model that trains in a blink?"""
+from vitbench import Case, Study
+
+TINY = {
+    "model.width": 8, "model.depth": 1, "model.num_heads": 2, "model.patch": 8,
+    "data.train_images": 40, "data.test_images": 20, "train.epochs": 1, "train.batch_size": 20,
+}
+study = Study(
+    "tiny",
+    base=Case.of(settings=TINY),
+    factors={"model.posemb": ["none", "learned1d"]},
+    baseline={"model.posemb": "learned1d"},
+    metrics=["test_accuracy", "train_images_per_second", "parameters"],
+)
+
+@study.cases
+def test_tiny(case, run_case):
+    """Validity alone."""
+    record = run_case(case)
+    assert record.metric("test_loss") > 0
+'''
+
+
+@pytest.fixture
+def study(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one tiny study in it."""
+    monkeypatch.delenv("VITBENCH_DATA", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    pytester.makeini("[pytest]\naddopts = -p no:cacheprovider -p no:hypothesispytest\n")
+    return pytester.makepyfile(test_tiny=STUDY)
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run a session in this process, where torch is there already."""
+    return pytester.runpytest_inprocess("--study-seeds", "2", *arguments)
+
+
+def records(pytester: pytest.Pytester) -> dict[str, dict]:
+    """Read all records, by file name without its key."""
+    found = {}
+    for path in pytester.path.glob("results/*/*/*/*.json"):
+        found[path.stem.rpartition("-")[0]] = json.loads(path.read_text())
+    return found
+
+
+def counts(result: pytest.RunResult) -> tuple[int, int]:
+    """How many cells the session says it has run and reused."""
+    line = re.search(r"(\d+) cells? run, (\d+) reused", result.stdout.str())
+    assert line is not None, result.stdout.str()
+    return int(line[1]), int(line[2])
+
+
+def test_every_cell_leaves_a_record_and_the_session_a_table(pytester, study):
+    """Two arms and two seeds are four records, one table, and the next command."""
+    result = run(pytester)
+    result.assert_outcomes(passed=4)
+    assert set(records(pytester)) == {"none-s0", "none-s1", "learned1d-s0", "learned1d-s1"}
+    out = result.stdout.str()
+    assert out.count("study tiny (quick, shapes)") == 1
+    assert "next: vitbench report results" in out
+    assert max(map(len, out.split("study tiny", 1)[1].splitlines())) < 100
+
+
+def test_a_second_session_runs_nothing(pytester, study):
+    """The same command again takes every record from the store and leaves its bytes alone."""
+    run(pytester)
+    before = {path: path.read_bytes() for path in pytester.path.glob("results/*/*/*/*")}
+    second = run(pytester)
+    second.assert_outcomes(passed=4)
+    assert counts(second) == (0, 4)
+    assert before == {path: path.read_bytes() for path in pytester.path.glob("results/*/*/*/*")}
+
+
+def test_seeds_are_run_seed_by_seed(pytester, study):
+    """Every prefix of a session is a balanced study: all arms of seed 0 come first."""
+    out = run(pytester, "--collect-only", "-q").stdout.str()
+    assert re.findall(r"\[(.+?)\]", out) == ["none-s0", "learned1d-s0", "none-s1", "learned1d-s1"]
+
+
+def test_selection_by_keyword_runs_that_cell_alone(pytester, study):
+    """`-k none-s1` is one cell and one record."""
+    run(pytester, "-k", "none-s1").assert_outcomes(passed=1, deselected=3)
+    assert set(records(pytester)) == {"none-s1"}
+
+
+def test_two_workers_write_all_records_and_one_table(pytester, study):
+    """With `-n 2` the workers write, and the controller prints each table once."""
+    result = pytester.runpytest_subprocess("--study-seeds", "2", "-n", "2")
+    result.assert_outcomes(passed=4)
+    assert len(records(pytester)) == 4
+    assert result.stdout.str().count("study tiny (quick, shapes)") == 1
+    speeds = [r["metrics"]["train_images_per_second"] for r in records(pytester).values()]
+    assert all(speed["value"] is None and "beside" in speed["reason"] for speed in speeds)
+
+
+def test_a_changed_setting_runs_only_what_it_touches(pytester, study):
+    """A new value of a setting makes new records beside the old, which stay."""
+    run(pytester)
+    result = run(pytester, "--study-set", "train.learning_rate=0.003")
+    assert counts(result) == (4, 0)
+    assert len(list(pytester.path.glob("results/*/*/*/*.json"))) == 8
+    assert counts(run(pytester)) == (0, 4)
+
+
+def test_a_new_arm_runs_alone(pytester, study):
+    """One more value of a factor runs its own cells and reuses the others."""
+    run(pytester)
+    study.write_text(STUDY.replace('["none", "learned1d"]', '["none", "learned1d", "rope2d"]'))
+    assert counts(run(pytester)) == (2, 4)
+
+
+def test_an_edited_docstring_or_comment_runs_nothing(pytester, study):
+    """Text that is not code makes no record stale."""
+    run(pytester)
+    study.write_text(STUDY.replace("Validity alone.", "Other words.") + "# a comment\n")
+    assert counts(run(pytester)) == (0, 4)
+
+
+def test_an_edited_test_runs_its_study_again(pytester, study):
+    """Code of the study file counts; the records that it replaces are kept."""
+    run(pytester)
+    study.write_text(STUDY.replace('"test_loss") > 0', '"test_loss") > -1'))
+    assert counts(pytester.runpytest_subprocess("--study-seeds", "2")) == (4, 0)
+    assert len(list(pytester.path.glob("results/*/*/*/superseded/*.json"))) == 4
+
+
+def test_a_truncated_record_is_run_again_alone(pytester, study):
+    """Damage costs one cell; the damaged bytes are kept and named."""
+    run(pytester)
+    victim = next(pytester.path.glob("results/*/*/*/none-s1-*.json"))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    result = run(pytester)
+    assert counts(result) == (1, 3)
+    (kept,) = pytester.path.glob("results/*/*/*/*.corrupt")
+    assert kept.read_bytes() == whole[: len(whole) // 2]
+    assert kept.name in result.stdout.str()
+
+
+def test_the_same_case_gives_the_same_numbers(pytester, study):
+    """Run twice on a CPU, a case gives bit-identical metrics, but for its speed and memory."""
+    run(pytester)
+    first = records(pytester)
+    run(pytester, "--study-rerun", "all")
+    second = records(pytester)
+    measured = {"train_images_per_second", "peak_memory_mib"}
+    for name, record in first.items():
+        for metric, value in record["metrics"].items():
+            assert metric in measured or value == second[name]["metrics"][metric]
+        assert record["samples"]["train_loss"] == second[name]["samples"]["train_loss"]
+        assert record["predictions"]["sha256"] == second[name]["predictions"]["sha256"]
+
+
+def test_a_crashed_case_leaves_a_record_and_the_session_goes_on(pytester, study):
+    """An exception in a model is a failed record with its reason; the other arm is run."""
+    study.write_text(
+        STUDY.replace('["none", "learned1d"]', '["learned1d", "broken"]')
+        + """
+from vitbench import POSEMBS
+from vitbench.models.posemb import PositionEmbedding
+
+@POSEMBS.register("broken")
+class Broken(PositionEmbedding):
+    def add(self, patches):
+        raise ArithmeticError("no such luck")
+"""
+    )
+    # the registration must precede the Study that names it
+    text = study.read_text()
+    head, tail = text.split("from vitbench import POSEMBS")
+    study.write_text("from vitbench import POSEMBS" + tail + head)
+    result = pytester.runpytest_subprocess("--study-seeds", "1")
+    result.assert_outcomes(passed=1, failed=1)
+    broken = records(pytester)["broken-s0"]
+    assert broken["status"] == "failed"
+    assert broken["error"] == "ArithmeticError: no such luck"
+    assert broken["metrics"] == {}
+    assert "no such luck" in result.stdout.str().split("study tiny")[1]
+    again = pytester.runpytest_subprocess("--study-seeds", "1")
+    assert counts(again) == (0, 2)
+    again.stdout.fnmatch_lines(["*repeat it with --study-rerun failed*"])
+    assert counts(
+        pytester.runpytest_subprocess("--study-seeds", "1", "--study-rerun", "failed")
+    ) == (
+        1,
+        1,
+    )
+
+
+def test_divergence_ends_the_cell_with_a_clear_status(pytester, study):
+    """A loss that is not finite is a failed record that says so, not a row of 10 %."""
+    result = run(
+        pytester,
+        *("--study-set", "train.learning_rate=1e18", "--study-set", "train.epochs=4"),
+        *("--study-set", "train.grad_clip_norm=none", "--study-set", "train.warmup_share=0"),
+    )
+    result.assert_outcomes(failed=4)
+    for record in records(pytester).values():
+        assert record["status"] == "failed"
+        assert record["error"].startswith("diverged: ")
+    assert "diverged" in result.stdout.str().split("study tiny")[1]
+
+
+def test_a_time_limit_is_a_status(pytester, study):
+    """A case that takes too long ends as `timeout`."""
+    run(pytester, "-k", "none-s0", "--study-set", "train.time_limit_s=1e-9")
+    assert records(pytester)["none-s0"]["status"] == "timeout"
+
+
+def test_rerun_none_runs_nothing(pytester, study):
+    """Without a record and without leave to make one, a cell fails and says what would help."""
+    result = run(pytester, "--study-rerun", "none")
+    result.assert_outcomes(failed=4)
+    assert not records(pytester)
+    result.stdout.fnmatch_lines(["*no current record of tiny/none-s0*stale would make it*"])
+
+
+def test_the_header_says_what_decides_the_result(pytester, study):
+    """Budget, seeds, settings and places stand above the tests."""
+    result = run(pytester, "--collect-only", "--study-set", "train.epochs=2")
+    result.stdout.fnmatch_lines(
+        ["vitbench: budget quick · seeds 2 * train.epochs=2 · rerun stale * results results*"]
+    )
+
+
+def test_command_line_beats_environment_beats_ini(pytester, study, monkeypatch):
+    """The data folder shows the order in which settings are looked for."""
+    pytester.makeini("[pytest]\nstudy_data_dir = from-ini\nstudy_budget = smoke\n")
+    assert "data from-ini" in run(pytester, "--collect-only").stdout.str()
+    assert "budget smoke" in run(pytester, "--collect-only").stdout.str()
+    monkeypatch.setenv("VITBENCH_DATA", "from-env")
+    assert "data from-env" in run(pytester, "--collect-only").stdout.str()
+    out = run(pytester, "--collect-only", "--study-data-dir", "given").stdout.str()
+    assert "data given" in out
+
+
+def test_a_setting_that_the_arms_override_is_told(pytester, study):
+    """A setting without effect is not swallowed."""
+    result = run(pytester, "--collect-only", "--study-set", "model.posemb=none")
+    result.stdout.fnmatch_lines(["*model.posemb has no effect in study tiny*"])
+
+
+def test_a_report_is_written_at_the_end(pytester, study):
+    """`--study-report DIR` leaves a page of this session's records."""
+    result = run(pytester, "--study-report", "out")
+    assert (pytester.path / "out" / "index.html").exists()
+    assert "out/index.html" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--study-dataset", "cifar11"], "unknown dataset 'cifar11'; did you mean 'cifar10'?"),
+        (["--study-model", "vti"], "unknown model 'vti'; did you mean 'vit'?"),
+        (["--study-budget", "quik"], "--study-budget is 'quik'; did you mean 'quick'?"),
+        (["--study-sedes", "3"], "unknown option --study-sedes; did you mean '--study-seeds'?"),
+        (["--study-seeds", "none"], "--study-seeds is 'none'; expected a whole number"),
+        (["--study-rerun", "stael"], "did you mean 'stale'?"),
+        (["--study-set", "model.dephts=3"], "did you mean 'model.depth'?"),
+        (["--study-set", "model.depth=four"], "model.depth is 'four'; expected a whole number"),
+        (["--study-set", "model.depth"], "has no value; expected PATH=VALUE"),
+        (["--study-set", "model.patch=5"], "model.patch is 5, which does not divide"),
+        (["--study-set", "model.num_heads=3"], "model.num_heads is 3, which does not divide"),
+        (["--study-device", "tpu"], "compute.device is 'tpu'"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(pytester, study, arguments, message):
+    """Wrong input ends the session before anything runs: one line, no traceback, exit code 4."""
+    study.write_text(STUDY.replace('"model.num_heads": 2, "model.patch": 8,', ""))
+    result = pytester.runpytest_inprocess(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in result.stderr.lines if line.strip()]
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+    assert not records(pytester)
+
+
+def test_a_record_of_a_newer_schema_is_left_alone(pytester, study):
+    """What a newer vitbench has written is neither overwritten nor taken for damaged."""
+    run(pytester)
+    path = next(pytester.path.glob("results/*/*/*/none-s0-*.json"))
+    newer = path.read_text().replace("vitbench.record/1", "vitbench.record/2")
+    path.write_text(newer)
+    result = run(pytester)
+    result.assert_outcomes(passed=3, failed=1)
+    assert path.read_text() == newer
+    result.stdout.fnmatch_lines(["*none-s0-*schema vitbench.record/2; this vitbench reads*"])
+
+
+def test_a_folder_that_cannot_be_written_is_named(pytester, study):
+    """Results under a file cannot be: one line says so, and the session stops."""
+    pytester.path.joinpath("occupied").write_text("")
+    result = run(pytester, "--study-results", "occupied")
+    result.stdout.fnmatch_lines(["*cannot write to occupied*--study-results*"])
+    result.assert_outcomes(failed=1)
+
+
+def test_exit_at_first_failure_still_prints_the_table(pytester, study):
+    """`-x` stops, and what is there is shown."""
+    result = run(pytester, "-x", "--study-set", "train.time_limit_s=1e-9")
+    result.assert_outcomes(failed=1)
+    assert "study tiny" in result.stdout.str()
+
+
+def test_run_case_needs_a_study(pytester, study):
+    """A test without a study that asks for `run_case` is told what it lacks."""
+    pytester.makepyfile(test_plain="def test_plain(run_case):\n    pass\n")
+    result = pytester.runpytest_inprocess("test_plain.py")
+    result.stdout.fnmatch_lines(["*run_case needs a test decorated with @study.cases*"])
+
+
+def test_collecting_studies_imports_no_torch(pytester, study):
+    """`--collect-only` does not wait for torch."""
+    pytester.makeconftest(
+        "import sys\ndef pytest_unconfigure():\n    print('torch' in sys.modules, 'numpy' in sys.modules)\n"
+    )
+    result = pytester.runpytest_subprocess("--collect-only", "-p", "no:hypothesispytest")
+    assert "False" in result.outlines[-1], result.outlines[-1]

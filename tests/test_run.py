@@ -1,0 +1,131 @@
+"""Laws of running a case."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from vitbench import device, run
+from vitbench.case import Case
+
+TINY = {
+    "model.width": 16,
+    "model.depth": 1,
+    "model.num_heads": 2,
+    "model.patch": 8,
+    "data.train_images": 120,
+    "data.test_images": 50,
+    "train.epochs": 2,
+    "train.batch_size": 40,
+}
+
+
+def tiny(**settings) -> Case:
+    """A case that runs in a blink; `model__posemb="none"` sets model.posemb."""
+    dotted = {path.replace("__", "."): value for path, value in settings.items()}
+    return device.resolve(Case().replace({**TINY, **dotted}))
+
+
+def test_a_case_gives_every_metric_with_unit_and_direction():
+    """What a table may ask for is there, and the counts are those of the recipe."""
+    outcome = run.run(tiny())
+    assert (outcome.status, outcome.error) == ("ok", None)
+    values = {name: metric.value for name, metric in outcome.metrics.items()}
+    assert values["train_steps"] == 6
+    assert values["train_flops"] == 3 * values["forward_flops"] * 6 * 40
+    assert 0 <= values["test_accuracy"] <= 100
+    assert outcome.metrics["test_accuracy"].unit == "%"
+    assert outcome.metrics["test_accuracy"].better == "higher"
+
+
+def test_accuracy_is_that_of_the_kept_predictions():
+    """The number in the table can be recomputed from the file beside the record."""
+    outcome = run.run(tiny())
+    kept = outcome.predictions
+    right = np.mean(kept.predicted == kept.target) * 100
+    assert outcome.metrics["test_accuracy"].value == pytest.approx(right)
+    assert outcome.curves.test_accuracy[-1] == outcome.metrics["test_accuracy"].value
+    assert np.all((kept.confidence >= 0.1 - 1e-6) & (kept.confidence <= 1))
+
+
+def test_running_leaves_the_global_random_state_alone_and_ignores_it():
+    """Every concern has its own generator."""
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = run.run(tiny())
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(2)
+    second = run.run(tiny())
+    assert first.curves.train_loss == second.curves.train_loss
+    assert np.array_equal(first.predictions.predicted, second.predictions.predicted)
+
+
+def test_another_seed_gives_another_result():
+    """A seed decides weights, order and augmentation."""
+    losses = {tuple(run.run(tiny(data__augment=a)).curves.train_loss) for a in ("none", "basic")}
+    losses.add(tuple(run.run(dataclasses.replace(tiny(), seed=1)).curves.train_loss))
+    assert len(losses) == 3
+
+
+def test_arms_of_one_seed_see_the_same_batches(monkeypatch):
+    """Whatever the model, images, order and augmentation are the same."""
+    seen: dict[str, list] = {}
+    for posemb in ("none", "rope2d"):
+        original = run.Batches.epoch
+        seen[posemb] = []
+
+        def epoch(self, number, *, into=seen[posemb], original=original):
+            for images, labels in original(self, number):
+                into.append((images, labels))
+                yield images, labels
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run.Batches, "epoch", epoch)
+            run.run(tiny(model__posemb=posemb))
+    pairs = list(zip(seen["none"], seen["rope2d"], strict=True))
+    assert len(pairs) > 6
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+def test_a_speed_measured_beside_others_is_not_reported():
+    """No number, and the reason."""
+    speed = run.run(tiny(), alone=False).metrics["train_images_per_second"]
+    assert speed.value is None
+    assert "beside" in speed.reason
+
+
+def test_out_of_memory_is_a_status(monkeypatch):
+    """Nothing is retried with a smaller batch."""
+
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(run, "train", exhausted)
+    outcome = run.run(tiny())
+    assert outcome.status == "oom"
+    assert outcome.error == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
+    assert outcome.defect is None
+
+
+def test_a_crash_is_a_status_with_its_exception(monkeypatch):
+    """The first line is kept for the record, the exception for the traceback."""
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("by nothing\nsecond line")
+
+    monkeypatch.setattr(run, "train", broken)
+    outcome = run.run(tiny())
+    assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by nothing")
+    assert isinstance(outcome.defect, ZeroDivisionError)
+
+
+def test_flops_that_cannot_be_trusted_are_no_number(monkeypatch):
+    """A count that differs from the arithmetic is not reported, and the case goes on."""
+    monkeypatch.setattr(run, "analytic_forward_flops", lambda *args, **kwargs: 1)
+    metrics = run.run(tiny()).metrics
+    for name in ("forward_flops", "train_flops"):
+        assert metrics[name].value is None
+        assert metrics[name].reason

@@ -1,0 +1,208 @@
+"""The vision transformer as a whole, and how it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from vits import Shape, lively, shape, shapes
+
+from vitbench.case import ModelConfig
+from vitbench.errors import InputError
+from vitbench.models.vit import ViT, build
+from vitbench.registry import MODELS, POSEMBS
+
+
+def rebuilt(shape: Shape, *, seed: int = 0, **settings: object) -> nn.Module:
+    config = dataclasses.replace(shape.config, **settings)
+    return build(config, **shape.facts(), seed=seed)
+
+
+def swapped(images: Tensor, *, patch: int, order: list[int]) -> Tensor:
+    """Images whose patches, counted row after row, stand in another order."""
+    b, c, h, w = images.shape
+    cut = images.reshape(b, c, h // patch, patch, w // patch, patch).permute(0, 2, 4, 1, 3, 5)
+    flat = cut.flatten(1, 2)[:, order].reshape(cut.shape)
+    return flat.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+@given(shapes(), st.integers(1, 3))
+def test_images_become_logits_and_every_tap_has_its_shape(shape, count):
+    """Every valid config maps (b, c, h, w) to (b, num_classes), and says what it saw."""
+    model, taps = lively(shape), {}
+    assert model(shape.images(count)).shape == (count, shape.num_classes)
+    model(shape.images(count), taps=taps)
+    config, n = shape.config, model.num_prefix + math.prod(model.grid)
+    expected = {"tokens": (count, n, config.width), "features": (count, config.width)}
+    for layer in range(config.depth):
+        expected[f"block{layer:02d}.attention"] = (count, config.num_heads, n, n)
+        expected[f"block{layer:02d}.output"] = (count, n, config.width)
+    assert {name: tuple(tap.shape) for name, tap in taps.items()} == expected
+
+
+@given(shapes())
+def test_taps_change_neither_logits_nor_gradients(shape):
+    """Watching a model is not another model, although without taps it computes less."""
+    model, results = lively(shape), []
+    for taps in (None, {}):
+        logits = model(shape.images(), taps=taps)
+        model.zero_grad()
+        logits.square().sum().backward()
+        results.append([logits, *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-10)
+
+
+@given(shapes())
+def test_the_head_reads_the_features(shape):
+    """The tap named features is what the logits are made of."""
+    model, taps = lively(shape), {}
+    logits = model(shape.images(), taps=taps)
+    torch.testing.assert_close(model.head(taps["features"]), logits)
+
+
+@given(shapes())
+def test_every_image_is_alone(shape):
+    """A batch gives what its images give one by one."""
+    model, images = lively(shape), shape.images(3)
+    one_by_one = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(model(images), one_by_one, rtol=1e-10, atol=1e-10)
+
+
+@given(shapes(posembs=["none"]), st.randoms(use_true_random=False))
+def test_without_positions_an_image_is_a_set_of_patches(shape, random):
+    """Patches in another order give the same logits."""
+    model, images = lively(shape), shape.images()
+    order = random.sample(range(math.prod(model.grid)), math.prod(model.grid))
+    moved = swapped(images, patch=shape.config.patch, order=order)
+    torch.testing.assert_close(model(moved), model(images), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("name", [name for name in POSEMBS.names() if name != "none"])
+def test_with_positions_order_matters(name, pool):
+    """Two patches that change places, in a row or in a column, change the logits."""
+    model, images = lively(s := shape(posemb=name, pool=pool)), shape().images()
+    for order in ([1, 0, 2, 3, 4, 5], [2, 1, 0, 3, 4, 5]):
+        moved = swapped(images, patch=s.config.patch, order=order)
+        assert (model(moved) - model(images)).abs().min() > 1e-6
+
+
+@given(shapes(), st.integers(0, 2**31))
+def test_a_seed_is_a_model(shape, seed):
+    """The same seed gives the same weights; another seed gives others."""
+    first, again = (rebuilt(shape, seed=seed).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    other = rebuilt(shape, seed=seed + 1).state_dict()
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@given(shapes(), st.sampled_from(POSEMBS.names()), st.integers(1, 3), st.integers(0, 2))
+def test_arms_share_what_they_have_in_common(shape, posemb, depth, registers):
+    """Where a name and a shape agree across two configs, so do the initial values."""
+    one = rebuilt(shape).state_dict()
+    two = rebuilt(shape, posemb=posemb, depth=depth, registers=registers).state_dict()
+    shared = [n for n in one.keys() & two.keys() if one[n].shape == two[n].shape]
+    assert "blocks.0.attention.qkv.weight" in shared
+    assert all(torch.equal(one[name], two[name]) for name in shared)
+
+
+@given(shapes())
+def test_building_leaves_the_random_state_alone(shape):
+    """Torch's global generator stands where it stood."""
+    before = torch.random.get_rng_state()
+    rebuilt(shape)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_what_a_constructor_draws_depends_on_the_seed(monkeypatch):
+    """Also a model of someone else, with random buffers of its own, is built anew alike."""
+
+    class Noisy(nn.Module):
+        def __init__(self, config, *, image_px, channels, num_classes):
+            super().__init__()
+            self.register_buffer("noise", torch.rand(4))
+
+    monkeypatch.setitem(MODELS._entries, "noisy", Noisy)
+    config = ModelConfig(name="noisy")
+    facts = {"image_px": (4, 4), "channels": 1, "num_classes": 2}
+    first, again, other = (build(config, **facts, seed=seed).noise for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"depth": 48, "width": 16}, {"depth": 2, "width": 1024, "num_heads": 16}],
+    ids=["deep", "wide"],
+)
+def test_deep_and_wide_models_start_with_finite_gradients(settings):
+    """Logits stay of order 1 and every gradient is finite, in float32, as built."""
+    s = shape(**settings)
+    model = build(s.config, **s.facts(), seed=0)
+    logits = model(s.images().float())
+    logits.logsumexp(dim=1).sum().backward()
+    assert logits.abs().max() < 10
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@given(shapes())
+def test_every_parameter_learns(shape):
+    """No parameter is left out of the logits."""
+    model = lively(shape)
+    model(shape.images()).square().sum().backward()
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert [name for name, grad in grads.items() if grad is None] == []
+
+
+def test_a_register_takes_part():
+    """What a register holds changes the logits, although the head does not read it."""
+    model, images = lively(s := shape(registers=2, pool="mean")), shape().images()
+    before = model(images)
+    with torch.no_grad():
+        model.registers.weight[1, 0] += 1
+    assert s.config.registers == model.num_prefix == 2
+    assert not torch.allclose(model(images), before)
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("name", POSEMBS.names())
+def test_under_autocast_the_residual_stream_stays_in_float32(name, pool):
+    """Products are taken in bf16 and summed in fp32, alike for every arm of a study."""
+    s = shape(posemb=name, pool=pool)
+    model, images, taps = build(s.config, **s.facts(), seed=0), s.images().float(), {}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        halved = model(images, taps)
+    streams = {name: taps[name].dtype for name in ("tokens", "block00.output", "block01.output")}
+    assert set(streams.values()) == {torch.float32}
+    assert halved.dtype == torch.bfloat16
+    torch.testing.assert_close(halved.float(), model(images), rtol=0.05, atol=0.05)
+
+
+def test_a_patch_that_does_not_divide_the_image_is_refused():
+    """The message names the nearest patch that does."""
+    with pytest.raises(InputError) as refusal:
+        build(ModelConfig(patch=5), image_px=(32, 48), channels=3, num_classes=2, seed=0)
+    assert str(refusal.value) == (
+        "model.patch is 5, which does not divide images of 32×48 px; nearest that does: 4"
+    )
+
+
+def test_images_of_another_shape_are_refused():
+    """The message gives both shapes."""
+    model = lively(shape())
+    with pytest.raises(InputError) as refusal:
+        model(torch.zeros(2, 3, 4, 6, dtype=torch.float64))
+    assert str(refusal.value) == (
+        "images are (3, 4, 6); expected (3, 6, 4) (channels, height, width)"
+    )
+
+
+def test_the_registered_model_is_the_vit():
+    """MODELS["vit"] is the class that build makes."""
+    assert MODELS["vit"] is ViT
+    assert type(rebuilt(shape())) is ViT

@@ -1,0 +1,82 @@
+"""Small vision transformers, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from vitbench.case import ModelConfig
+from vitbench.models.vit import ViT, build
+from vitbench.registry import POSEMBS
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A config and the images it is for."""
+
+    config: ModelConfig
+    image_px: tuple[int, int]
+    channels: int
+    num_classes: int
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "image_px": self.image_px,
+            "channels": self.channels,
+            "num_classes": self.num_classes,
+        }
+
+    def images(self, count: int = 2) -> Tensor:
+        own = torch.Generator().manual_seed(1)
+        shape = (count, self.channels, *self.image_px)
+        return torch.randn(shape, generator=own, dtype=torch.float64)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, posembs: Sequence[str] | None = None) -> Shape:
+    """Draw a small ViT that is valid with every position embedding, and its images."""
+    patch = draw(st.sampled_from([1, 2, 4]))
+    rows, columns = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    num_heads = draw(st.integers(1, 3))
+    config = ModelConfig(
+        patch=patch,
+        width=4 * num_heads * draw(st.integers(1, 3)),
+        num_heads=num_heads,
+        depth=draw(st.integers(1, 3)),
+        mlp_ratio=draw(st.sampled_from([0.5, 1.3, 2.0])),
+        posemb=draw(st.sampled_from(posembs or POSEMBS.names())),
+        pool=draw(st.sampled_from(["cls", "mean"])),
+        registers=draw(st.integers(0, 2)),
+    )
+    return Shape(
+        config=config,
+        image_px=(rows * patch, columns * patch),
+        channels=draw(st.integers(1, 3)),
+        num_classes=draw(st.integers(1, 4)),
+    )
+
+
+def shape(**settings: Any) -> Shape:
+    """A ViT of 3 × 2 patches and width 8."""
+    sizes = {"patch": 2, "width": 8, "num_heads": 2, "depth": 2, **settings}
+    return Shape(config=ModelConfig(**sizes), image_px=(6, 4), channels=3, num_classes=5)
+
+
+def lively(shape: Shape) -> ViT:
+    """Build in float64, with values large enough that nothing is nearly zero or linear."""
+    model = build(shape.config, **shape.facts(), seed=0).double()
+    assert isinstance(model, ViT)
+    enliven(model)
+    return model
+
+
+@torch.no_grad()
+def enliven(model: nn.Module) -> None:
+    own = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter += 0.4 * torch.randn(parameter.shape, generator=own, dtype=parameter.dtype)

@@ -1,0 +1,51 @@
+"""vitbench: benchmarks and ablation studies of vision transformers, as pytest modules.
+
+    from vitbench import Case, Study
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitbench.case import Case, times
+    from vitbench.errors import InputError
+    from vitbench.records import Record, Store
+    from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
+    from vitbench.study import Study
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Case": "case",
+    "times": "case",
+    "Study": "study",
+    "Record": "records",
+    "Store": "records",
+    "InputError": "errors",
+    "AUGMENTATIONS": "registry",
+    "DATASETS": "registry",
+    "MODELS": "registry",
+    "POSEMBS": "registry",
+}
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "MODELS",
+    "POSEMBS",
+    "Case",
+    "InputError",
+    "Record",
+    "Store",
+    "Study",
+    "times",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `import vitbench` costs nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vitbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vitbench.{_HOME[name]}"), name)

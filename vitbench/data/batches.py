@@ -1,0 +1,103 @@
+"""Batches: a split on the device, shuffled, augmented and normalised there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitbench.data.sources import Split
+from vitbench.device import generator
+from vitbench.errors import InputError
+from vitbench.registry import AUGMENTATIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, split: Split) -> Normalization:
+        """Measure a split, by exact sums of whole numbers; a constant channel has std 1."""
+        levels = torch.arange(256)
+        mean, std = [], []
+        for channel in split.images.unbind(1):
+            counts = torch.bincount(channel.flatten(), minlength=256).cpu()
+            n = int(counts.sum())
+            total = int((counts * levels).sum())
+            variance = (n * int((counts * levels**2).sum()) - total**2) / n**2
+            mean.append(total / n / 255)
+            std.append(math.sqrt(variance) / 255 or 1.0)
+        return cls(mean=tuple(mean), std=tuple(std))
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Turn (b, c, h, w) uint8 into float32 of mean 0 and standard deviation 1."""
+        mean = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1)
+        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
+        scale = (1 / (255 * std)).to(images.device, torch.float32)
+        shift = (-mean / std).to(images.device, torch.float32)
+        return torch.addcmul(shift, images.to(torch.float32), scale)
+
+
+class Batches:
+    """All images of a split on the device; epochs of normalised, augmented batches.
+
+    Order and augmentation depend on the seed and the epoch alone: models trained with the
+    same seed see the same images in the same order, augmented alike.
+
+    raises: InputError when the split is smaller than one batch
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        augment: str,
+        device: str,
+        seed: int,
+        normalization: Normalization,
+    ) -> None:
+        if len(split) < batch_size:
+            raise InputError(
+                f"train.batch_size is {batch_size}, more than the {len(split)} training images; "
+                f"expected 1 to {len(split)}"
+            )
+        self.steps_per_epoch = len(split) // batch_size
+        self._images = split.images.to(device)
+        self._labels = split.labels.to(device)
+        self._batch_size = batch_size
+        self._augment = AUGMENTATIONS[augment]
+        self._device = device
+        self._seed = seed
+        self._normalization = normalization
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (b, c, h, w) float32 and (b,) int64; the last, incomplete batch is dropped."""
+        n = len(self._labels)
+        order = torch.randperm(n, generator=generator(self._seed, "order", epoch))
+        order = order.to(self._device)
+        draws = generator(self._seed, "augment", epoch, device=self._device)
+        for step in range(self.steps_per_epoch):
+            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
+            images = self._augment(self._images.index_select(0, chosen), generator=draws)
+            yield self._normalization.apply(images), self._labels[chosen]
+
+
+def ordered(
+    split: Split, *, batch_size: int, device: str, normalization: Normalization
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every image once, in order and not augmented: batches for evaluation.
+
+    returns: (b, c, h, w) float32 and (b,) int64; the last batch may be smaller
+    """
+    for images, labels in zip(
+        split.images.split(batch_size), split.labels.split(batch_size), strict=True
+    ):
+        yield normalization.apply(images.to(device)), labels.to(device)

@@ -1,0 +1,232 @@
+"""Photos of one's own: a folder of images per class."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitbench.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from vitbench.data.sources import Part
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+TEST_FOLDERS = ("test", "val", "validation")
+TEST_SHARE = 0.2
+NAMED = 5
+"""How many unreadable images a warning names."""
+
+
+class DataWarning(UserWarning):
+    """Something in a dataset was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """An image file.
+
+    name: its path below the dataset's folder, with forward slashes
+    label: index of its class
+    """
+
+    path: Path
+    name: str
+    label: int
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """The image files of a dataset.
+
+    test: () where the folder has no test part of its own
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    train: tuple[Photo, ...]
+    test: tuple[Photo, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every image's name, size and time of change."""
+        text = "\n".join(
+            f"{photo.name}\t{photo.size_bytes}\t{photo.modified_ns}"
+            for photo in (*self.train, *self.test)
+        )
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_photos(argument: str) -> Photos:
+    """List the images under PATH/CLASS/, or under PATH/train/CLASS/ and PATH/test/CLASS/.
+
+    argument: PATH; `val` and `validation` are taken for `test`
+    raises: InputError when there is no such folder, or fewer than two classes with images
+    """
+    if not argument:
+        raise InputError("dataset 'imagefolder' has no path; expected 'imagefolder:PATH'")
+    folder = Path(argument).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"imagefolder {folder} is not a folder; {_nearest_folder(folder)}")
+    train = folder / "train"
+    test = next((folder / name for name in TEST_FOLDERS if (folder / name).is_dir()), None)
+    if train.is_dir() != (test is not None):
+        have, lack = (train, "test") if test is None else (test, "train")
+        raise InputError(
+            f"imagefolder {folder} has {have.name}/ but no {lack}/; expected both, or a folder "
+            "per class"
+        )
+    root = folder if test is None else train
+    class_names = tuple(sorted(entry.name for entry in _visible(root) if entry.is_dir()))
+    if len(class_names) < 2:
+        raise InputError(
+            f"imagefolder {root} has {len(class_names)} folders; expected one per class, at least 2"
+        )
+    return Photos(
+        folder=folder,
+        class_names=class_names,
+        train=tuple(_list_photos(root, folder=folder, class_names=class_names)),
+        test=() if test is None else _list_test(test, folder=folder, class_names=class_names),
+    )
+
+
+def _nearest_folder(folder: Path) -> str:
+    parent = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    names = sorted(entry.name for entry in _visible(parent) if entry.is_dir())
+    return f"{parent} has: {', '.join(names[:8]) or 'no folders'}{', …' if names[8:] else ''}"
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _list_test(
+    test: Path, *, folder: Path, class_names: tuple[str, ...]
+) -> tuple[Photo, ...]:
+    unknown = {entry.name for entry in _visible(test) if entry.is_dir()} - set(class_names)
+    if unknown:
+        raise InputError(
+            f"imagefolder {test} has classes that train/ has not: {', '.join(sorted(unknown))}"
+        )
+    have = tuple(name if (test / name).is_dir() else "" for name in class_names)
+    return tuple(_list_photos(test, folder=folder, class_names=have))
+
+
+def _list_photos(root: Path, *, folder: Path, class_names: Iterable[str]) -> Iterator[Photo]:
+    for label, class_name in enumerate(class_names):
+        if not class_name:
+            continue
+        files = sorted(_walk(root / class_name), key=lambda entry: entry.path)
+        if not files:
+            raise InputError(
+                f"imagefolder {root / class_name} has no images; expected files ending in "
+                f"{' '.join(SUFFIXES)}"
+            )
+        for entry in files:
+            status = entry.stat()
+            yield Photo(
+                path=Path(entry.path),
+                name=Path(entry.path).relative_to(folder).as_posix(),
+                label=label,
+                size_bytes=status.st_size,
+                modified_ns=status.st_mtime_ns,
+            )
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    for entry in _visible(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        elif entry.is_file() and entry.name.lower().endswith(SUFFIXES):
+            yield entry
+
+
+def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, Tensor]:
+    """Read one part, each image's shorter side resized to `side_px` and its middle cut out.
+
+    Where the folder has no test part of its own, a fifth of every class is the test part.
+    An image that cannot be read is left out and named in a `DataWarning`.
+
+    returns: (n, 3, side_px, side_px) uint8 and (n,) int64
+    raises: InputError when no image can be read
+    """
+    import torch
+
+    chosen = _choose(photos, split=split)
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
+        results = list(pool.map(lambda photo: _read_photo(photo.path, side_px=side_px), chosen))
+    broken = [
+        f"{photo.name} ({result})"
+        for photo, result in zip(chosen, results, strict=True)
+        if isinstance(result, str)
+    ]
+    pairs = [
+        (result, photo.label)
+        for photo, result in zip(chosen, results, strict=True)
+        if not isinstance(result, str)
+    ]
+    if broken:
+        _report(broken, photos=photos, total=len(chosen))
+    images = torch.stack([image for image, _ in pairs])
+    return images, torch.tensor([label for _, label in pairs])
+
+
+def _report(broken: list[str], *, photos: Photos, total: int) -> None:
+    names = ", ".join(broken[:NAMED]) + (", …" if broken[NAMED:] else "")
+    message = f"imagefolder {photos.folder}: {len(broken)} of {total} images cannot be read"
+    if len(broken) == total:
+        raise InputError(f"{message}; expected JPEG, PNG or the like: {names}")
+    warnings.warn(f"{message} and are left out: {names}", DataWarning, stacklevel=2)
+
+
+def _choose(photos: Photos, *, split: Part) -> list[Photo]:
+    if photos.test:
+        return list(photos.train if split == "train" else photos.test)
+    import torch
+
+    from vitbench.device import generator
+
+    counts = Counter(photo.label for photo in photos.train)
+    in_test: list[bool] = []
+    for label in sorted(counts):
+        n = counts[label]
+        n_test = min(n - 1, max(1, round(n * TEST_SHARE)))
+        order = torch.randperm(n, generator=generator(0, "imagefolder", label))
+        in_test.extend((order < n_test).tolist())
+    return [
+        photo
+        for photo, test in zip(photos.train, in_test, strict=True)
+        if test == (split == "test")
+    ]
+
+
+def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
+    """Return (3, side_px, side_px) uint8, or why the file cannot be read."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG is decoded smaller, and faster
+            upright = ImageOps.exif_transpose(opened)
+            if "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+            square = ImageOps.fit(
+                upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
+            )
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(error).splitlines()[0][:100]
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,117 @@
+"""Fingerprints: what a record depends on, so that it is never served stale."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from vitbench.case import Case, digest
+from vitbench.errors import InputError
+from vitbench.records import Record
+from vitbench.registry import registrations
+
+PACKAGE = Path(__file__).parent
+
+RESULT_CODE = ("device.py", "run.py", "data", "models", "training", "measure")
+"""The files and folders of the package whose code decides what a record says."""
+
+
+def record_key(case: Case, *, study: str, version: int) -> str:
+    """Hash the study, the complete case and the content of its data."""
+    return digest(
+        {
+            "study": study,
+            "version": version,
+            "case": case.to_json(),
+            "data": case.data.facts().fingerprint,
+        }
+    )
+
+
+def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
+    """Hash the syntax trees of the code that a case's result depends on.
+
+    Docstrings, comments and layout do not count. Nor do parts registered under a name
+    that the case does not use: a new position embedding leaves the records of the others
+    valid. Nor do `Study(…)` declarations, whose content is in the case.
+    """
+    files = [file for name in RESULT_CODE for file in _python_files(PACKAGE / name)]
+    files += [study_file] if study_file else []
+    used = frozenset(_strings(case.to_json()))
+    return digest(_dump([node for file in files for node in _parse(file).body], used))
+
+
+def is_current(record: Record, *, study_file: Path | None) -> bool:
+    """Whether the code that a record was made by is the code that there is."""
+    try:
+        case = Case.from_json(record.case)
+    except InputError:
+        return False
+    return record.code == code_fingerprint(case, study_file=study_file)
+
+
+def _python_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _strings(value: object) -> list[str]:
+    """Every string of a JSON value, `imagefolder:photos` also as `imagefolder`."""
+    if isinstance(value, str):
+        return [value, value.partition(":")[0]]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for part in inner for text in _strings(part)]
+
+
+@cache
+def _parse(file: Path) -> ast.Module:
+    """Read a file once: a process goes on with the code it has loaded, whatever is edited."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part)]
+    tree.body = [node for node in tree.body if not _declares_study(node)]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _declares_study(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "Study"
+    )
+
+
+def _dump(statements: list[ast.stmt], used: frozenset[str]) -> list[str]:
+    """Dump the statements, without the parts that nothing of the case reaches."""
+    unused: dict[str, list[ast.stmt]] = {}
+    for node in statements:
+        names = {name for _, name in registrations(node)}
+        if names and not names & used and isinstance(node, ast.ClassDef | ast.FunctionDef):
+            unused.setdefault(node.name, []).append(node)
+    left_out = {id(node) for parts in unused.values() for node in parts}
+    todo = [node for node in statements if id(node) not in left_out]
+    while todo:  # an unused part that a used one refers to, in any file, counts all the same
+        for name in _names(todo.pop()):
+            for part in unused.pop(name, []):
+                left_out.remove(id(part))
+                todo.append(part)
+    return [ast.dump(node) for node in statements if id(node) not in left_out]
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """Every name that a statement refers to, `posemb.RoPE2d` as `RoPE2d` too."""
+    return {
+        part.id if isinstance(part, ast.Name) else part.attr
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name | ast.Attribute)
+    }

@@ -1,0 +1,1 @@
+"""What a model costs: latency, memory, FLOPs, and what reduced precision changes."""

@@ -1,0 +1,50 @@
+"""Peak memory of a process or a device."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def reset_peak(device: str) -> None:
+    """Start a new measurement of the peak.
+
+    Memory that earlier work has freed is first given back to the system, so that a case
+    does not count what another one needed.
+    """
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)
+        with suppress(OSError):
+            CLEAR_REFS.write_text("5")  # proc(5): resets VmHWM to the present size
+
+
+def peak_mib(device: str) -> tuple[float | None, str | None]:
+    """Return the peak since `reset_peak` in MiB, or None and the reason.
+
+    On a CUDA device: bytes allocated by torch. Elsewhere: resident memory of the whole
+    process (VmHWM), which includes the interpreter, torch and the data. `ru_maxrss` will
+    not do: it is inherited from the parent process.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20, None
+    try:
+        match = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    if match is None:
+        return None, f"{sys.platform} does not tell the peak of a process"
+    return int(match[1]) / 2**10, None

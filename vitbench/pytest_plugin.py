@@ -1,0 +1,298 @@
+"""The pytest plugin: options, the `run_case` fixture, progress, and the table at the end.
+
+The only file that knows pytest. It is imported in every pytest session of an environment
+that has vitbench, so it imports no torch, numpy or pandas until a study is really run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from vitbench.errors import InputError, nearest
+from vitbench.settings import OPTIONS, Settings, read_settings
+
+if TYPE_CHECKING:
+    from vitbench.case import Case
+    from vitbench.records import Record
+    from vitbench.report.summary import Table
+    from vitbench.study import Cell, Study
+    from vitbench.training.loop import Progress
+
+STUDY = "vitbench_study"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--study-NAME` and the ini setting `study_name` for every option."""
+    group = parser.getgroup("vitbench", "ablation studies of vision transformers")
+    for name, metavar, text in OPTIONS:
+        ini = f"study_{name.replace('-', '_')}"
+        repeatable = name == "set"
+        action = "append" if repeatable else "store"
+        group.addoption(f"--study-{name}", dest=ini, metavar=metavar, action=action, help=text)
+        if repeatable:
+            parser.addini(ini, text, type="args", default=None)
+        else:
+            parser.addini(ini, text, type="string", default=None)
+
+
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Name the option that an unknown `--study-…` was meant to be."""
+    known = [f"--study-{name}" for name, _, _ in OPTIONS]
+    for argument in args:
+        option = argument.partition("=")[0]
+        if option.startswith("--study-") and option not in known:
+            raise pytest.UsageError(f"unknown option {option}; {nearest(option, known)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings once; a wrong one ends the session before anything is collected."""
+    config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    try:
+        settings = read_settings(option=config.getoption, environment=os.environ, ini=config.getini)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(Session(config, settings), "vitbench_session")
+
+
+def _session(config: pytest.Config) -> Session:
+    session: Session = config.pluginmanager.getplugin("vitbench_session")
+    return session
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Turn `@study.cases` into parameters: every arm and seed of the study."""
+    study: Study | None = getattr(metafunc.function, "vitbench_study", None)
+    if study is None:
+        return
+    session = _session(metafunc.config)
+    cells: list[Cell] = []
+    try:
+        cells = study.expand(
+            budget=session.settings.budget,
+            seeds=session.settings.seeds,
+            settings=session.settings.case_settings(),
+        )
+    except InputError as error:
+        session.mistakes.append(f"study {study.name}: {error}")
+    session.note_overridden(study)
+    parameters = [
+        pytest.param(cell.case, id=cell.id, marks=pytest.mark.vitbench_study(cell))
+        for cell in cells
+    ]
+    metafunc.parametrize("case", parameters)
+
+
+@pytest.fixture
+def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
+    """Run a case of a study, or take its record from the store, and return the record.
+
+    A case that did not end well fails the test in one line; its record is kept all the same.
+    """
+    marker = request.node.get_closest_marker(STUDY)
+    if marker is None:
+        pytest.fail("run_case needs a test decorated with @study.cases", pytrace=False)
+    cell: Cell = marker.args[0]
+    session = _session(request.config)
+
+    def run(case: Case) -> Record:
+        __tracebackhide__ = True
+        return session.run(dataclasses.replace(cell, case=case), request.node)
+
+    return run
+
+
+class Session:
+    """One pytest session: runs cells, hears of all that were run, prints the tables."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.mistakes: list[str] = []
+        self.overridden: dict[str, list[str]] = {}
+        self.written: dict[Path, Path] = {}
+        self.damaged: list[str] = []
+        self.reused = 0
+
+    # running --------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """Processes that run cells side by side."""
+        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+    def run(self, cell: Cell, item: pytest.Item) -> Record:
+        """Obtain the record of a cell and tell the controller where it lies."""
+        __tracebackhide__ = True
+        from vitbench import device
+        from vitbench.environment import cores
+        from vitbench.obtain import obtain
+        from vitbench.records import Store
+
+        if self.workers > 1:
+            device.set_threads(max(1, cores() // self.workers))
+        store = Store(self.settings.results)
+        try:
+            store.check_writable()
+            obtained = obtain(
+                cell,
+                store=store,
+                rerun=self.settings.rerun,
+                data_dir=self.settings.data_dir,
+                study_file=item.path,
+                workers=self.workers,
+                on_epoch=lambda progress: self.show_progress(f"{cell.study} {cell.id}", progress),
+            )
+        except InputError as error:
+            if "cannot write" in str(error):
+                item.session.shouldstop = str(error)
+            pytest.fail(str(error), pytrace=False)
+        item.user_properties += [
+            ("vitbench_record", str(obtained.path)),
+            ("vitbench_study_file", str(item.path)),
+            ("vitbench_reused", obtained.reused),
+            ("vitbench_damaged", [str(path) for path in store.set_aside]),
+        ]
+        if obtained.defect is not None:
+            raise obtained.defect
+        record = obtained.record
+        if record.status == "skipped":
+            pytest.skip(str(record.error))
+        if record.status != "ok":
+            again = "; repeat it with --study-rerun failed" if obtained.reused else ""
+            pytest.fail(f"{record.status}: {record.error}{again}", pytrace=False)
+        return record
+
+    def show_progress(self, name: str, progress: Progress) -> None:
+        """Show an epoch: a line that is overwritten on a terminal, a line each elsewhere."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or reporter.verbosity < 0 or hasattr(self.config, "workerinput"):
+            return
+        text = (
+            f"{name}  epoch {progress.epoch}/{progress.epochs}  loss {progress.train_loss:.3f}  "
+            f"test {progress.test_accuracy:.2f} %  {progress.images_per_second:.0f} img/s  "
+            f"{progress.eta_s:.0f} s left"
+        )
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            if sys.stdout.isatty():
+                reporter.rewrite(text, erase=True)
+            else:
+                reporter.ensure_newline()
+                reporter.write_line(text)
+
+    # collection -----------------------------------------------------------------------------
+
+    def note_overridden(self, study: Study) -> None:
+        """Remember settings that a study's own arms override."""
+        varied = {path for arm in study.arms.values() for path in arm}
+        lost = sorted(varied & self.settings.case_settings().keys())
+        if lost:
+            self.overridden[study.name] = lost
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self) -> None:
+        """End the session in one line when a study cannot be what was asked for."""
+        if self.mistakes:
+            raise pytest.UsageError(self.mistakes[0])
+
+    def pytest_report_header(self) -> str | None:
+        """Say what decides the results."""
+        settings = self.settings
+        parts = [
+            f"budget {settings.budget}",
+            f"dataset {settings.dataset}" if settings.dataset else None,
+            f"seeds {settings.seeds}" if settings.seeds else None,
+            f"model {settings.model}" if settings.model else None,
+            f"device {settings.device or 'auto'}",
+            f"precision {settings.precision or 'auto'}",
+            *settings.assignments,
+            f"rerun {settings.rerun}",
+            f"data {settings.data_dir}" if settings.data_dir else None,
+            f"results {settings.results}",
+        ]
+        return "vitbench: " + " · ".join(part for part in parts if part)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Warn of settings that have no effect."""
+        return [
+            f"vitbench: {', '.join(paths)} has no effect in study {study}, whose arms set it"
+            for study, paths in self.overridden.items()
+        ]
+
+    # the end --------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Hear of a record; under xdist this is how the controller knows."""
+        if report.when != "call":
+            return
+        properties = dict(report.user_properties)
+        if "vitbench_record" in properties:
+            path = Path(str(properties["vitbench_record"]))
+            self.written[path] = Path(str(properties["vitbench_study_file"]))
+            self.reused += bool(properties["vitbench_reused"])
+            self.damaged += cast("list[str]", properties["vitbench_damaged"])
+
+    def tables(self) -> list[Table]:
+        """Build the tables that have a record of this session.
+
+        Current records of deselected arms and seeds count, too: a session of one arm ends
+        with the whole table, if the other arms are there.
+        """
+        from vitbench.fingerprint import is_current
+        from vitbench.records import DamagedRecordError, Store
+        from vitbench.report.tables import build_tables
+
+        store = Store(self.settings.results)
+        records = [store.read(path) for path in self.written]
+        keys = {record.key for record in records}
+        folders = {path.parent: study_file for path, study_file in self.written.items()}
+        for folder, study_file in folders.items():
+            for path in set(folder.glob("*.json")) - set(self.written):
+                with suppress(DamagedRecordError, InputError):  # nothing that was asked for
+                    if is_current(record := store.read(path), study_file=study_file):
+                        records.append(record)
+        return [
+            table
+            for table in build_tables(records)
+            if any(record.key in keys for record in table.records)
+        ]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print one table for each study of the session, and where its records lie."""
+        if hasattr(self.config, "workerinput"):
+            return
+        for path in self.damaged:
+            terminalreporter.write_line(f"damaged record, run again; its bytes are kept in {path}")
+        if not self.written:
+            return
+        from vitbench.report.tables import to_text
+
+        tables = self.tables()
+        for table in tables:
+            terminalreporter.write_line("")
+            terminalreporter.write_line(to_text(table))
+        made = len(self.written) - self.reused
+        results = self.settings.results
+        line = f" {results} ({made} cells run, {self.reused} reused)"
+        if self.settings.report is not None:
+            from vitbench.report.page import write_report
+
+            try:
+                records = [record for table in tables for record in table.records]
+                page = write_report(records, self.settings.report)
+            except InputError as error:
+                terminalreporter.write_line(f"{line} · no report: {error}")
+            else:
+                terminalreporter.write_line(f"{line} · report: {page}")
+        else:
+            terminalreporter.write_line(f"{line} · next: vitbench report {results} -o report")

@@ -1,0 +1,1 @@
+"""Reports: records become tables, plots and a page. Nothing here imports torch."""

@@ -1,0 +1,169 @@
+"""What has to be said beside a table's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitbench.records import Record
+from vitbench.report.contexts import precision
+from vitbench.report.numbers import format_percent, format_value
+from vitbench.report.summary import TIME_UNITS, Table, measured_alike, values_by_seed
+
+
+def facts(table: Table) -> str:
+    """Count the cases and say where they ran: `12 cases: 11 ok, 1 failed · 2 seeds · …`."""
+    newest = max(table.records, key=lambda record: record.started)
+    cases = sum(table.statuses.values())
+    counts = ", ".join(
+        f"{table.statuses[status]} {status}"
+        for status in sorted(table.statuses, key=lambda status: (status != "ok", status))
+    )
+    torch = sorted({version(record, "torch") for record in table.records})
+    return " · ".join(
+        [
+            f"{cases} case{'s' * (cases != 1)}: {counts}",
+            f"{table.seeds} seed{'s' * (table.seeds != 1)}",
+            str(newest.environment.get("machine_name", table.machine)),
+            f"torch {torch[0]}" if len(torch) == 1 else f"{len(torch)} versions of torch",
+            _commits(table.records),
+        ]
+    )
+
+
+def version(record: Record, package: str) -> str:
+    """Return a package's version in a record, or `unknown`."""
+    return str((record.environment.get("packages") or {}).get(package, "unknown"))
+
+
+def commit(record: Record) -> str:
+    """Return a record's commit: `3f1c2ab+dirty`, or `no commit`."""
+    git = record.environment.get("git") or {}
+    if not git.get("commit"):
+        return "no commit"
+    return f"{git['commit'][:7]}{'+dirty' if git.get('dirty') else ''}"
+
+
+def _commits(records: Sequence[Record]) -> str:
+    found = sorted({commit(record) for record in records})
+    return found[0] if len(found) == 1 else f"{len(found)} commits"
+
+
+def notes(table: Table) -> list[str]:
+    """List what a reader has to know, one sentence or two each."""
+    return [
+        *_statistics(table),
+        *_pairing(table),
+        *_equal(table),
+        *_speed(table),
+        *_provenance(table),
+        *_without_value(table),
+        *([table.plan.note] if table.plan.note else []),
+    ]
+
+
+def _statistics(table: Table) -> list[str]:
+    if not table.columns:
+        return []
+    column = table.columns[0]
+    compared = [row.comparison for row in table.rows if row.comparison is not None]
+    family = sum(comparison.p_t is not None for comparison in compared)
+    if max((row.n for row in table.rows), default=0) < 2:
+        return ["One seed an arm: no intervals, and no verdict but identical."]
+    said = "± and [ ] are 95 % Student t intervals over seeds"
+    if family:
+        arms = f"{family} arms" if family > 1 else "1 arm"
+        said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
+    margin = table.plan.margins.get(column.metric)
+    unit = f" {column.unit}" if column.unit else ""
+    inside = (
+        f"equivalent: inside ±{format_value(margin)}{unit}"
+        if margin is not None
+        else f"no margin is declared for {column.metric}, so none is equivalent"
+    )
+    return [f"{said}. better, worse: [ ] on one side of 0; {inside}."] if compared else [f"{said}."]
+
+
+def _pairing(table: Table) -> list[str]:
+    if not any(row.arm == table.plan.baseline and row.n for row in table.rows):
+        return [f"The baseline {table.plan.baseline} has no result: nothing is compared."]
+    return [
+        f"{row.arm}: Δ is over the {row.comparison.difference.n} of its {row.n} seeds "
+        "that the baseline has too."
+        for row in table.rows
+        if row.comparison is not None and row.comparison.difference.n < row.n
+    ]
+
+
+def _equal(table: Table) -> list[str]:
+    """Say of each metric that was to be held equal whether it is."""
+    said = []
+    for metric in table.plan.equal:
+        if not values_by_seed(table.records, arm=table.plan.baseline, metric=metric):
+            said.append(f"{metric} not checked, the baseline lacks it")
+            continue
+        deviating = [
+            f"{row.arm} {format_percent(row.unequal[metric])}"
+            for row in table.rows
+            if metric in row.unequal
+        ]
+        said.append(f"{metric} differs: {', '.join(deviating)}" if deviating else f"{metric} equal")
+    mark = " (≠: by more than 2 %)" if any(row.unequal for row in table.rows) else ""
+    return [f"Held equal{mark}: {'; '.join(said)}."] if said else []
+
+
+def _speed(table: Table) -> list[str]:
+    if measured_alike(table.records) or not any(c.unit in TIME_UNITS for c in table.columns):
+        return []
+    return ["Speeds are not compared: cases ran side by side, or with different threads."]
+
+
+def _provenance(table: Table) -> list[str]:
+    records = table.records
+    said = []
+    commits = sorted({commit(record) for record in records})
+    if len(commits) > 1:
+        said.append(f"Made at several commits: {', '.join(commits)}.")
+    # Arms may differ in code, which counts only the parts that a case uses; seeds may not.
+    codes = {record.arm: {r.code for r in records if r.arm == record.arm} for record in records}
+    mixed = [arm for arm in codes if len(codes[arm]) > 1]
+    if mixed:
+        said.append(
+            f"Seeds made by different code: {', '.join(mixed)}; run the study again to compare "
+            "like with like."
+        )
+    torch = sorted({version(record, "torch") for record in records})
+    if len(torch) > 1:
+        said.append(f"Made with several versions of torch: {', '.join(torch)}.")
+    precisions = {
+        each: sorted({r.arm for r in records if precision(r) == each})
+        for each in sorted({precision(r) for r in records})
+    }
+    if len(precisions) > 1:
+        parts = "; ".join(f"{each}: {', '.join(arms)}" for each, arms in precisions.items())
+        said.append(f"Arms differ in precision ({parts}).")
+    if table.left_out:
+        count = table.left_out
+        said.append(
+            f"{count} older record{'s' * (count != 1)} of an arm and seed with a newer one left out."
+        )
+    return said
+
+
+def _without_value(table: Table) -> list[str]:
+    """Name the metrics that some case could not have, with the reasons."""
+    said = []
+    for column in table.columns:
+        lacking = [
+            (record.metrics[column.metric].reason or "")
+            if column.metric in record.metrics
+            else "not measured"
+            for record in table.records
+            if record.status == "ok"
+            and (column.metric not in record.metrics or record.metrics[column.metric].value is None)
+        ]
+        if lacking:
+            cases = f"{len(lacking)} case{'s' * (len(lacking) != 1)}"
+            said.append(
+                f"{column.metric} is lacking in {cases}: {'; '.join(sorted(set(lacking)))}."
+            )
+    return said

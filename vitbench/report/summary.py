@@ -1,0 +1,248 @@
+"""Tables as data: what the records of one study say, before it is written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vitbench.records import Record
+from vitbench.report.contexts import Context, find_contexts
+from vitbench.stats import Comparison, Direction, Estimate, compare_arms, mean_interval
+from vitbench.study import Plan
+
+TIME_UNITS = ("img/s", "s", "ms")
+"""Units of what depends on how busy the machine was."""
+EQUAL_TOLERANCE = 0.02
+"""Largest deviation from the baseline of a metric that was to be held equal, relative."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A metric; `comparable` is False for speeds that were not measured alike."""
+
+    metric: str
+    unit: str
+    better: Direction
+    comparable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An arm in one metric; `ratio` is its mean over the baseline's, over shared seeds."""
+
+    estimate: Estimate
+    ratio: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An arm.
+
+    n: cases that are ok
+    entries: one a column, None where no case has the metric
+    comparison: with the baseline in the first column; None for the baseline itself and
+        where no seed is shared
+    problems: cases that gave nothing: `failed 1: diverged: loss is nan at step 37`
+    unequal: metric of `plan.equal` -> relative deviation from the baseline, beyond 2 %
+    """
+
+    arm: str
+    n: int
+    entries: tuple[Entry | None, ...]
+    comparison: Comparison | None
+    problems: tuple[str, ...]
+    unequal: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One study on one machine, in one budget and context: what its arms have in common.
+
+    name: of its files; unique among the tables that were built together
+    context: settings in which it differs from the other tables of its study
+    plan: the newest
+    seeds: how many each arm was to have
+    statuses: status, or "missing", -> number of cases
+    left_out: older records of an arm and seed of which there is a newer one
+    records: sorted by arm, in the order of the plan, and seed
+    """
+
+    name: str
+    study: str
+    budget: str
+    dataset: str
+    machine: str
+    context: tuple[str, ...]
+    plan: Plan
+    seeds: int
+    statuses: Mapping[str, int]
+    left_out: int
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def title(self) -> str:
+        """Study, budget, dataset and context: `study posemb (quick, shapes)`."""
+        return f"study {self.study} ({', '.join((self.budget, self.dataset, *self.context))})"
+
+
+def build_tables(records: Iterable[Record]) -> list[Table]:
+    """Put records into tables, one a context, sorted by study, budget, dataset and machine.
+
+    The order of the records does not matter. Arms are compared only within a context; of
+    two records of the same arm and seed the newest counts.
+    """
+    return [_build(context) for context in find_contexts(records)]
+
+
+def _build(context: Context) -> Table:
+    records = context.records
+    plan = records[-1].plan
+    chosen = {(record.arm, record.seed): record for record in records}
+    others = sorted({arm for arm, _ in chosen} - set(plan.arms))
+    arms = {arm: place for place, arm in enumerate([*plan.arms, *others])}
+    ordered = tuple(sorted(chosen.values(), key=lambda record: (arms[record.arm], record.seed)))
+    seeds = len(set(range(plan.seeds)) | {record.seed for record in ordered})
+    columns = tuple(_column(metric, ordered) for metric in plan.metrics)
+    statuses = Counter(record.status for record in ordered)
+    missing = len(arms) * seeds - len(ordered)
+    return Table(
+        name=context.name,
+        study=records[-1].study,
+        budget=records[-1].budget,
+        dataset=context.dataset,
+        machine=records[-1].machine,
+        context=context.differs,
+        plan=plan,
+        seeds=seeds,
+        statuses={**dict(sorted(statuses.items())), **({"missing": missing} if missing else {})},
+        left_out=len(records) - len(ordered),
+        columns=columns,
+        rows=_rows(ordered, arms=list(arms), columns=columns, plan=plan, seeds=seeds),
+        records=ordered,
+    )
+
+
+def _column(metric: str, records: Sequence[Record]) -> Column:
+    found = [record.metrics[metric] for record in records if metric in record.metrics]
+    unit = found[0].unit if found else ""
+    return Column(
+        metric=metric,
+        unit=unit,
+        better=found[0].better if found else "neither",
+        comparable=unit not in TIME_UNITS or measured_alike(records),
+    )
+
+
+def measured_alike(records: Iterable[Record]) -> bool:
+    """Whether cases had the same number of threads, and none ran beside another."""
+    conditions = {
+        (record.environment.get("threads"), record.environment.get("workers"))
+        for record in records
+        if record.status == "ok"
+    }
+    return len(conditions) <= 1 and all((workers or 1) <= 1 for _, workers in conditions)
+
+
+def _rows(
+    records: Sequence[Record],
+    *,
+    arms: Sequence[str],
+    columns: Sequence[Column],
+    plan: Plan,
+    seeds: int,
+) -> tuple[Row, ...]:
+    comparisons = _compare(records, arms=arms, column=columns[0], plan=plan) if columns else {}
+    baseline = plan.baseline
+    rows = []
+    for arm in arms:
+        ours = [record for record in records if record.arm == arm]
+        entries = []
+        for column in columns:
+            values = values_by_seed(records, arm=arm, metric=column.metric)
+            ratio = None
+            if column.comparable:
+                ratio = _ratio(records, arm=arm, baseline=baseline, metric=column.metric)
+            estimate = mean_interval(list(values.values())) if values else None
+            entries.append(Entry(estimate=estimate, ratio=ratio) if estimate else None)
+        deviations = {
+            metric: ratio - 1
+            for metric in plan.equal
+            if (ratio := _ratio(records, arm=arm, baseline=baseline, metric=metric)) is not None
+        }
+        rows.append(
+            Row(
+                arm=arm,
+                n=sum(record.status == "ok" for record in ours),
+                entries=tuple(entries),
+                comparison=comparisons.get(arm),
+                problems=_problems(ours, missing=seeds - len(ours)),
+                unequal={m: d for m, d in deviations.items() if abs(d) > EQUAL_TOLERANCE},
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: _rank(row, columns)))
+
+
+def _rank(row: Row, columns: Sequence[Column]) -> tuple[bool, float]:
+    """Best first, in the first metric; arms without it last."""
+    entry = row.entries[0] if row.entries else None
+    if entry is None:
+        return True, 0.0
+    sign = 1 if columns[0].better == "lower" else -1
+    return False, sign * entry.estimate.mean
+
+
+def values_by_seed(records: Iterable[Record], *, arm: str, metric: str) -> dict[int, float]:
+    """Return seed -> value of an arm's cases that are ok and have the metric."""
+    return {
+        record.seed: found.value
+        for record in records
+        if record.arm == arm and record.status == "ok"
+        if (found := record.metrics.get(metric)) is not None and found.value is not None
+    }
+
+
+def _pairs(
+    records: Sequence[Record], *, arm: str, baseline: str, metric: str
+) -> tuple[list[float], list[float]] | None:
+    ours = values_by_seed(records, arm=arm, metric=metric)
+    theirs = values_by_seed(records, arm=baseline, metric=metric)
+    shared = sorted(ours.keys() & theirs.keys())
+    return ([ours[s] for s in shared], [theirs[s] for s in shared]) if shared else None
+
+
+def _ratio(records: Sequence[Record], *, arm: str, baseline: str, metric: str) -> float | None:
+    pairs = _pairs(records, arm=arm, baseline=baseline, metric=metric)
+    if pairs is None:
+        return None
+    ours, theirs = map(sum, pairs)
+    if ours == theirs:
+        return 1.0
+    return ours / theirs if theirs else None
+
+
+def _compare(
+    records: Sequence[Record], *, arms: Sequence[str], column: Column, plan: Plan
+) -> dict[str, Comparison]:
+    if not column.comparable:
+        return {}
+    pairs = {
+        arm: found
+        for arm in arms
+        if arm != plan.baseline
+        and (found := _pairs(records, arm=arm, baseline=plan.baseline, metric=column.metric))
+    }
+    margin = plan.margins.get(column.metric)
+    return dict(compare_arms(pairs, margin=margin, better=column.better))
+
+
+def _problems(records: Sequence[Record], *, missing: int) -> tuple[str, ...]:
+    reasons = Counter((record.status, record.error or "") for record in records)
+    found = [
+        f"{status} {count}: {error}"
+        for (status, error), count in sorted(reasons.items())
+        if status != "ok"
+    ]
+    return (*found, *([f"missing {missing}"] if missing else []))

@@ -1,0 +1,167 @@
+"""Tables in words: the cells of every rendering, and the text for a terminal."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from vitbench.report.notes import facts, notes
+from vitbench.report.numbers import (
+    format_difference,
+    format_estimate,
+    format_ratio,
+    format_value,
+)
+from vitbench.report.summary import Column, Entry, Row, Table, build_tables
+
+__all__ = [
+    "build_tables",
+    "column_title",
+    "grid",
+    "printable",
+    "to_text",
+    "verdict",
+]
+
+NOTHING = "–"
+ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
+ENDINGS = {"img/s": "images_per_second", "MiB": "mib", "FLOP": "flops", "s": "seconds", "ms": "ms"}
+"""Unit -> how the name of a metric in it ends; the unit stands in its place."""
+LONGEST_ARM = 28
+"""A longer name has a line of its own in the terminal."""
+
+
+def column_title(column: Column) -> str:
+    """Name a metric, its unit and its direction: `accuracy % ↑`."""
+    name = column.metric.removeprefix("test_") if column.unit == "%" else column.metric
+    ending = ENDINGS.get(column.unit, column.unit)
+    if ending:
+        name = re.sub(rf"(^|_){re.escape(ending)}$", "", name)
+    words = [*name.split("_"), column.unit] if column.unit else name.split("_")
+    return " ".join(word for word in words if word) + ARROWS[column.better]
+
+
+def grid(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of cells: arm, first metric, Δ, verdict, the other metrics, n."""
+    baseline = printable(table.plan.baseline)
+    vs = baseline if len(baseline) <= 16 else "baseline"
+    finding = [column_title(table.columns[0]), f"Δ vs {vs}", "verdict"] if table.columns else []
+    study = printable(table.study)
+    corner = study if _width(study) <= LONGEST_ARM else "arm"
+    heads = [corner, *finding, *(column_title(column) for column in table.columns[1:]), "n"]
+    return heads, [_cells(row, table) for row in table.rows]
+
+
+def _cells(row: Row, table: Table) -> list[str]:
+    cells = [f"{printable(row.arm)} ≠" if row.unequal else printable(row.arm)]
+    if table.columns:
+        first, entry = table.columns[0], row.entries[0]
+        cells.append(format_estimate(entry.estimate, unit=first.unit) if entry else NOTHING)
+        cells.append(
+            format_difference(row.comparison, better=first.better, unit=first.unit)
+            if row.comparison
+            else NOTHING
+        )
+        cells.append(verdict(row, table))
+        others = zip(table.columns[1:], row.entries[1:], strict=True)
+        cells.extend(_value(entry, unit=column.unit) for column, entry in others)
+    return [*cells, str(row.n) if row.n == table.seeds else f"{row.n} of {table.seeds}"]
+
+
+def _value(entry: Entry | None, *, unit: str) -> str:
+    if entry is None:
+        return NOTHING
+    value = format_value(entry.estimate.mean, unit=unit)
+    return value if entry.ratio is None else f"{value} ({format_ratio(entry.ratio)})"
+
+
+def verdict(row: Row, table: Table) -> str:
+    """Say what became of an arm: a verdict, `baseline`, or why there is none."""
+    if row.arm == table.plan.baseline and row.n:
+        return "baseline"
+    if row.comparison is not None:
+        return row.comparison.describe()
+    if not row.n:
+        return row.problems[0].partition(" ")[0]
+    return "not compared"
+
+
+def to_text(table: Table, width: int = 99) -> str:
+    """Write a table for a terminal of `width` columns.
+
+    Columns that do not fit beside the finding follow in further blocks; a name that is too
+    long for its column has a line of its own.
+    """
+    heads, rows = grid(table)
+    lines = [
+        f" {printable(table.title)} ".center(width, "="),
+        *_wrap(printable(facts(table)), width=width),
+    ]
+    for number, block in enumerate(_blocks(heads, rows, width=width)):
+        widths = [
+            max(_width(row[at]) for row in [heads, *rows] if at or _width(row[at]) <= LONGEST_ARM)
+            for at in block
+        ]
+        lines += (
+            ["", _line([heads[at] for at in block], widths)]
+            if number
+            else [_line([heads[at] for at in block], widths)]
+        )
+        for row, cells in zip(table.rows, rows, strict=True):
+            shown = [cells[at] for at in block]
+            if _width(shown[0]) > LONGEST_ARM:
+                lines += _wrap(shown[0], width=width)
+                shown[0] = ""
+            lines.append(_line(shown, widths))
+            for problem in row.problems if number == 0 else ():
+                lines += _wrap(printable(problem), width=width, indent=3)
+    for note in notes(table):
+        lines += _wrap(printable(note), width=width)
+    return "\n".join(lines)
+
+
+def _blocks(heads: list[str], rows: list[list[str]], *, width: int) -> list[list[int]]:
+    """Choose the columns of each block: all in one where they fit, else n moves to the finding."""
+    last = len(heads) - 1
+    others = list(range(4, last)) if last > 4 else []
+    finding = list(range(1, min(4, last)))
+    sizes = [max(_width(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
+    sizes[0] = min(sizes[0], LONGEST_ARM)
+
+    def total(block: list[int]) -> int:
+        return 1 + sum(sizes[at] + 2 for at in block) - 2
+
+    whole = [0, *finding, *others, last]
+    if total(whole) <= width:
+        return [whole]
+    blocks = [[0]]
+    for at in [*finding, last, *others]:
+        if len(blocks[-1]) > 1 and total([*blocks[-1], at]) > width:
+            blocks.append([0])
+        blocks[-1].append(at)
+    return blocks
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell + " " * (size - _width(cell)) for cell, size in zip(cells, widths, strict=True)]
+    return f" {'  '.join(padded)}".rstrip()
+
+
+def _wrap(text: str, *, width: int, indent: int = 1) -> list[str]:
+    space = " " * indent
+    return textwrap.wrap(text, width, initial_indent=space, subsequent_indent=f"{space}  ")
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def printable(text: str) -> str:
+    """Spell out control characters, so that no name can move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,169 @@
+"""Run a case: build, train, test, and count what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitbench import device
+from vitbench.case import Case
+from vitbench.data.batches import Batches, Normalization, ordered
+from vitbench.data.sources import load_split
+from vitbench.errors import InputError
+from vitbench.measure.flops import (
+    analytic_forward_flops,
+    checked_forward_flops,
+    count_parameters,
+)
+from vitbench.measure.memory import peak_mib, reset_peak
+from vitbench.models.vit import build
+from vitbench.records import Metric, Predictions, Status
+from vitbench.training.evaluation import Evaluation, evaluate
+from vitbench.training.loop import (
+    Curves,
+    DivergedError,
+    Progress,
+    TimeLimitError,
+    check_learned,
+    train,
+)
+
+EVALUATION_BATCH = 500
+"""Images of one batch of an evaluation."""
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a case gave; `defect` is an exception that `error` alone does not explain."""
+
+    status: Status = "ok"
+    error: str | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    curves: Curves = field(default_factory=Curves)
+    predictions: Predictions | None = None
+    defect: Exception | None = None
+
+
+def run(
+    case: Case,
+    *,
+    data_dir: Path | None = None,
+    alone: bool = True,
+    on_epoch: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Run a case whose device and precision are resolved.
+
+    data_dir: where datasets lie; None for the default
+    alone: False when other cases run beside it; then its speed is not reported
+    returns: an outcome, also for a case that failed
+    raises: InputError for what the user can mend
+    """
+    outcome = Outcome()
+    try:
+        _classify(case, outcome, data_dir=data_dir, alone=alone, on_epoch=on_epoch)
+    except InputError:
+        raise
+    except DivergedError as error:
+        outcome.status, outcome.error = "failed", str(error)
+    except TimeLimitError as error:
+        outcome.status, outcome.error = "timeout", str(error)
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        if device.is_out_of_memory(error):
+            outcome.status, outcome.error = "oom", f"out of memory: {first_line}"
+        else:
+            outcome.status, outcome.error = "failed", f"{type(error).__name__}: {first_line}"
+            outcome.defect = error
+    return outcome
+
+
+def _classify(
+    case: Case,
+    outcome: Outcome,
+    *,
+    data_dir: Path | None,
+    alone: bool,
+    on_epoch: Callable[[Progress], None] | None,
+) -> None:
+    facts, compute = case.data.facts(), case.compute
+    train_split, test_split = (
+        load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
+    )
+    normalization = Normalization.of(train_split)
+    model = build(
+        case.model,
+        image_px=facts.image_px,
+        channels=facts.channels,
+        num_classes=facts.num_classes,
+        seed=case.seed,
+    ).to(compute.device)
+    batches = Batches(
+        train_split,
+        batch_size=case.train.batch_size,
+        augment=case.data.augment,
+        device=compute.device,
+        seed=case.seed,
+        normalization=normalization,
+    )
+
+    def test() -> Evaluation:
+        images = ordered(
+            test_split,
+            batch_size=EVALUATION_BATCH,
+            device=compute.device,
+            normalization=normalization,
+        )
+        return evaluate(model, images, compute=compute)
+
+    example = next(iter(batches.epoch(0)))[0][:1]
+    expected = analytic_forward_flops(
+        case.model,
+        image_px=facts.image_px,
+        channels=facts.channels,
+        num_classes=facts.num_classes,
+    )
+    flops, flops_reason = checked_forward_flops(model, example, expected=expected)
+    reset_peak(compute.device)
+    train(
+        model,
+        batches,
+        config=case.train,
+        compute=compute,
+        curves=outcome.curves,
+        test_accuracy=lambda: test().accuracy,
+        on_epoch=on_epoch,
+    )
+    check_learned(
+        outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
+    )
+    peak, peak_reason = peak_mib(compute.device)
+    final = test()
+    if not math.isfinite(final.loss):
+        raise DivergedError(f"diverged: test loss is {final.loss}")
+    outcome.predictions = Predictions(
+        predicted=final.predicted.numpy(),
+        target=final.target.numpy(),
+        confidence=final.confidence.numpy(),
+    )
+    steps = len(outcome.curves.train_loss)
+    train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
+    last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
+    speed_reason = None if alone else "other cases ran beside this one"
+    outcome.metrics = {
+        "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
+        "test_loss": Metric(value=final.loss, unit="nats", better="lower"),
+        "train_loss": Metric(value=sum(last_epoch) / len(last_epoch), unit="nats", better="lower"),
+        "train_images_per_second": Metric(
+            value=outcome.curves.steady_images_per_second if alone else None,
+            unit="img/s",
+            better="higher",
+            reason=speed_reason,
+        ),
+        "train_steps": Metric(value=float(steps), unit="steps"),
+        "train_flops": Metric(value=train_flops, unit="FLOP", better="lower", reason=flops_reason),
+        "forward_flops": Metric(value=flops, unit="FLOP", better="lower", reason=flops_reason),
+        "parameters": Metric(value=float(count_parameters(model)), better="lower"),
+        "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
+    }

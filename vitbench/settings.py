@@ -1,0 +1,109 @@
+"""Settings of a session: the options of a study run, and how they are resolved.
+
+Imported in every pytest session, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vitbench.errors import InputError, nearest
+
+Rerun = Literal["stale", "failed", "all", "none"]
+"""What is run again: missing and stale cells; also those that ended badly; all; nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides the results of a session, resolved: command line, environment, ini, default."""
+
+    dataset: str | None
+    data_dir: Path | None
+    seeds: int | None
+    budget: str
+    results: Path
+    rerun: Rerun
+    device: str | None
+    precision: str | None
+    model: str | None
+    report: Path | None
+    assignments: tuple[str, ...]
+
+    def case_settings(self) -> dict[str, object]:
+        """Return the dotted settings of a case that the options give; raises InputError."""
+        named = {
+            "data.dataset": self.dataset,
+            "model.name": self.model,
+            "compute.device": self.device,
+            "compute.precision": self.precision,
+        }
+        given: dict[str, object] = {path: value for path, value in named.items() if value}
+        if self.assignments:
+            from vitbench.case import parse_setting
+
+            given.update(parse_setting(text) for text in self.assignments)
+        return given
+
+
+OPTIONS: tuple[tuple[str, str, str], ...] = (
+    ("dataset", "NAME", "dataset of every study (default: the study's own, usually shapes)"),
+    ("data-dir", "DIR", "folder of the datasets (also VITBENCH_DATA)"),
+    ("seeds", "N", "seeds of every arm (default: the budget's: smoke 1, quick 3, full 5)"),
+    ("budget", "smoke|quick|full", "how much to spend (default: quick)"),
+    ("results", "DIR", "where records are kept (default: results)"),
+    (
+        "rerun",
+        "stale|failed|all|none",
+        "what is run again: missing or stale cells; also failed ones; all; nothing (default: stale)",
+    ),
+    ("device", "DEVICE", "auto, cpu, cuda, cuda:N or mps (default: auto)"),
+    ("precision", "PRECISION", "auto, fp32 or bf16 (default: auto)"),
+    ("set", "PATH=VALUE", "change a setting of the base case, e.g. model.depth=4 (repeatable)"),
+    ("model", "NAME", "run the studies' factors on another base model"),
+    ("report", "DIR", "write the report of the session's records to this folder"),
+)
+
+
+def read_settings(
+    *, option: Callable[[str], Any], environment: Mapping[str, str], ini: Callable[[str], Any]
+) -> Settings:
+    """Resolve the options: command line, then environment, then ini, then default.
+
+    option, ini: give what was set under a name such as `study_data_dir`, or something false
+    raises: InputError for a value that is not possible
+    """
+
+    def given(name: str) -> Any:
+        dest = f"study_{name.replace('-', '_')}"
+        from_environment = environment.get("VITBENCH_DATA") if name == "data-dir" else None
+        return option(dest) or from_environment or ini(dest) or None
+
+    seeds = given("seeds")
+    if seeds is not None and not (str(seeds).isdigit() and int(seeds) >= 1):
+        raise InputError(f"--study-seeds is {seeds!r}; expected a whole number, 1 or more")
+    budget, rerun = given("budget") or "quick", given("rerun") or "stale"
+    if rerun not in get_args(Rerun):
+        raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
+    if budget != "quick":
+        from vitbench.case import BUDGETS
+
+        if budget not in BUDGETS:
+            raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
+    settings = Settings(
+        dataset=given("dataset"),
+        data_dir=Path(given("data-dir")) if given("data-dir") else None,
+        seeds=int(seeds) if seeds is not None else None,
+        budget=budget,
+        results=Path(given("results") or "results"),
+        rerun=rerun,
+        device=given("device"),
+        precision=given("precision"),
+        model=given("model"),
+        report=Path(given("report")) if given("report") else None,
+        assignments=tuple(given("set") or ()),
+    )
+    settings.case_settings()
+    return settings

@@ -1,0 +1,241 @@
+"""A study: one question, the arms that answer it, and what is held equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vitbench.case import BUDGETS, SETTINGS, Case, Setting
+from vitbench.errors import InputError, nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_MARGINS = {"test_accuracy": 1.0}
+"""Differences that do not matter, in a metric's own unit, unless the study declares others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a table needs to know of a study; kept in every record, so that records suffice.
+
+    arms: names in the order of the study
+    varied: dotted settings in which the arms differ
+    seeds: how many each arm was to have
+    margins: metric -> largest difference that does not matter, in the metric's unit
+    """
+
+    question: str
+    baseline: str
+    arms: tuple[str, ...]
+    varied: tuple[str, ...]
+    metrics: tuple[str, ...]
+    equal: tuple[str, ...]
+    margins: dict[str, float]
+    seeds: int
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One case of a study, with its place in it."""
+
+    study: str
+    version: int
+    arm: str
+    case: Case
+    plan: Plan
+
+    @property
+    def id(self) -> str:
+        """The name of the pytest parameter: `rope2d-s0`."""
+        return f"{self.arm}-s{self.case.seed}"
+
+
+class Study:
+    """One question about vision transformers, asked as an ordinary pytest module.
+
+    name: a word; names the folder of its records
+    base: the case that the arms change
+    factors: dotted setting -> values; the arms are all combinations
+    arms: name -> settings; arms named by hand, instead of `factors` or beside them
+    baseline: the arm that the others are compared with: its name, or its settings
+    metrics: names in the order of the table's columns, the first decides the order of rows
+    equal: metrics that the arms should agree in; a table says where they do not
+    margins: metric -> largest difference that does not matter, in the metric's unit
+    question: one sentence; the docstring of the study's module where it is not given
+    note: a sentence printed under every table
+    version: raise it to make all records of the study stale
+
+    >>> study = Study("patch", base=Case(), factors={"model.patch": [4, 8]},
+    ...               baseline={"model.patch": 4}, question="Which patch size?")
+    >>> [cell.id for cell in study.expand(budget="quick", seeds=2)]
+    ['patch4-s0', 'patch8-s0', 'patch4-s1', 'patch8-s1']
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base: Case,
+        baseline: str | Mapping[str, Setting],
+        factors: Mapping[str, Sequence[Setting]] | None = None,
+        arms: Mapping[str, Mapping[str, Setting]] | None = None,
+        metrics: Sequence[str] = ("test_accuracy", "train_images_per_second", "parameters"),
+        equal: Sequence[str] = ("train_steps",),
+        margins: Mapping[str, float] = DEFAULT_MARGINS,
+        question: str | None = None,
+        note: str | None = None,
+        version: int = 1,
+    ) -> None:
+        if not name.isidentifier():
+            raise InputError(f"study name {name!r} is not a word of letters, digits and '_'")
+        self.name = name
+        self.base = base
+        self.arms: dict[str, Mapping[str, Setting]] = {}
+        for arm, settings in [*_combinations(factors or {}), *(arms or {}).items()]:
+            self._check_arm(arm, settings)
+            self.arms[arm] = settings
+        if not self.arms:
+            raise InputError(f"study {name!r} has no arms; give factors or arms")
+        for metric, margin in margins.items():
+            if not 0 <= margin < math.inf:
+                raise InputError(
+                    f"study {name!r}: margin of {metric!r} is {margin}; expected 0 or more"
+                )
+        self.baseline = self._baseline(baseline)
+        self.metrics = tuple(metrics)
+        self.equal = tuple(equal)
+        self.margins = dict(margins)
+        self.question = question
+        self.note = note
+        self.version = version
+
+    def _check_arm(self, arm: str, settings: Mapping[str, Setting]) -> None:
+        """Refuse a name that another arm has or that cannot be a file's, and unknown settings."""
+        if arm in self.arms:
+            raise InputError(
+                f"study {self.name!r}: two arms are named {arm!r}; use arms={{'NAME': {{…}}}}"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,149}", arm):
+            near = re.sub(r"[^A-Za-z0-9_.+-]+", "-", arm).strip(".+-")[:150] or "NAME"
+            raise InputError(
+                f"study {self.name!r}: arm {arm!r} would name a file; expected letters, digits "
+                f"and '_.+-', 150 at most, such as arms={{{near!r}: {{…}}}}"
+            )
+        for path in settings:
+            if path not in SETTINGS:
+                raise InputError(
+                    f"study {self.name!r}: unknown setting {path!r}; {nearest(path, SETTINGS)}"
+                )
+
+    def _baseline(self, given: str | Mapping[str, Setting]) -> str:
+        if isinstance(given, str) and given in self.arms:
+            return given
+        for arm, settings in self.arms.items():
+            if settings == given:
+                return arm
+        raise InputError(
+            f"study {self.name!r}: baseline {given!r} is not an arm; {nearest(str(given), self.arms)}"
+        )
+
+    def cases(self, test: F) -> F:
+        """Run the decorated test once for every arm and seed, as `case`.
+
+        The plugin turns this into `pytest.mark.parametrize`, when it knows budget and seeds.
+        """
+        if self.question is None:
+            module = inspect.getmodule(test)
+            text = inspect.getdoc(module) or ""
+            self.question = text.split("\n\n")[0].replace("\n", " ").strip() or self.name
+        setattr(test, ATTRIBUTE, self)
+        return test
+
+    def expand(
+        self,
+        *,
+        budget: str,
+        seeds: int | None = None,
+        settings: Mapping[str, Setting] | None = None,
+    ) -> list[Cell]:
+        """List the study's cells, seed by seed, so that every prefix is a balanced, paired study.
+
+        A setting of an arm beats `settings`, which beat the study's base, which beats the
+        budget, which beats the default.
+        raises: InputError when an arm is not a valid case
+        """
+        if budget not in BUDGETS:
+            raise InputError(f"unknown budget {budget!r}; {nearest(budget, BUDGETS)}")
+        seeds = BUDGETS[budget].seeds if seeds is None else seeds
+        if seeds < 1:
+            raise InputError(f"{seeds} seeds; expected 1 or more")
+        base = self._base(budget, settings or {})
+        cases = {}
+        for arm, changes in self.arms.items():
+            cases[arm] = base.replace(changes)
+            cases[arm].check_shapes()
+        plan = Plan(
+            question=self.question or self.name,
+            baseline=self.baseline,
+            arms=tuple(cases),
+            varied=tuple(dict.fromkeys(path for arm in self.arms.values() for path in arm)),
+            metrics=self.metrics,
+            equal=self.equal,
+            margins=self.margins,
+            seeds=seeds,
+            note=self.note,
+        )
+        return [
+            Cell(
+                study=self.name,
+                version=self.version,
+                arm=arm,
+                case=dataclasses.replace(case, seed=seed),
+                plan=plan,
+            )
+            for seed in range(seeds)
+            for arm, case in cases.items()
+        ]
+
+    def _base(self, budget: str, settings: Mapping[str, Setting]) -> Case:
+        """The budget fills what the settings do not name and the study left at its default."""
+        spend, default = BUDGETS[budget], Case()
+        dataset = settings.get("data.dataset", self.base.data.dataset)
+        values = spend.settings if dataset == EMBEDDED else {**spend.settings, **spend.real}
+        untouched = {
+            path: value
+            for path, value in values.items()
+            if self.base.get(path) == default.get(path)
+        }
+        return dataclasses.replace(self.base, budget=budget).replace({**untouched, **settings})
+
+
+EMBEDDED = Case().data.dataset
+"""The dataset that needs no files."""
+
+ATTRIBUTE = "vitbench_study"
+"""Where `Study.cases` leaves the study on the decorated test."""
+
+
+def _combinations(
+    factors: Mapping[str, Sequence[Setting]],
+) -> list[tuple[str, dict[str, Setting]]]:
+    if not factors:
+        return []
+    arms = []
+    for values in itertools.product(*factors.values()):
+        settings = dict(zip(factors, values, strict=True))
+        arms.append(("-".join(_label(path, value) for path, value in settings.items()), settings))
+    return arms
+
+
+def _label(path: str, value: Setting) -> str:
+    """`rope2d` for a name; `patch4` for a number, which alone would say too little."""
+    if callable(value):
+        raise InputError(f"{path}: a function has no name; use arms={{'NAME': {{{path!r}: …}}}}")
+    return value if isinstance(value, str) else f"{path.rpartition('.')[2]}{value}"

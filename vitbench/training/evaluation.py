@@ -1,0 +1,58 @@
+"""What a trained classifier says of every image of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitbench.case import ComputeConfig
+from vitbench.device import autocast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One pass over a split.
+
+    predicted, target: (n,) class indices; confidence: (n,) probability of the predicted class
+    loss: mean cross-entropy without label smoothing, nats
+    """
+
+    predicted: Tensor
+    target: Tensor
+    confidence: Tensor
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose predicted class is right, %."""
+        return 100.0 * (self.predicted == self.target).sum().item() / len(self.target)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, compute: ComputeConfig
+) -> Evaluation:
+    """Classify every image of `batches`, in order, and leave the model in its mode."""
+    was_training = model.training
+    model.eval()
+    predicted, target, confidence, losses = [], [], [], []
+    for images, labels in batches:
+        with autocast(compute):
+            logits = model(images)
+        probabilities = logits.float().softmax(dim=1)
+        best = probabilities.max(dim=1)
+        predicted.append(best.indices)
+        confidence.append(best.values)
+        target.append(labels)
+        losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
+    model.train(was_training)
+    return Evaluation(
+        predicted=torch.cat(predicted).cpu(),
+        target=torch.cat(target).cpu(),
+        confidence=torch.cat(confidence).cpu(),
+        loss=torch.cat(losses).double().mean().item(),
+    )
