@@ -231,13 +231,13 @@ BUDGETS: Mapping[str, Budget] = {
         seeds=3,
         settings={
             "model.depth": 3,
-            "data.train_images": 6000,
+            "data.train_images": 5000,
             "data.test_images": 2000,
             "train.epochs": 3,
             "train.batch_size": 64,
             "train.learning_rate": 2e-3,
         },
-        real={"data.train_images": 20_000, "data.test_images": None, "train.epochs": 4},
+        real={"data.train_images": 20_000, "data.test_images": None},
     ),
     "full": Budget(
         seeds=5,

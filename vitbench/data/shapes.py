@@ -1,6 +1,6 @@
 """The embedded dataset: ten classes of drawn figures that tell design choices apart.
 
-- `light over dark`, `dark over light`, `centre` and `rim` differ only in where things are.
+- `above` and `below`, `inside` and `outside` differ only in where a texture is.
 - `rows`, `columns`, `plus marks` and `cross marks` differ only in details of 1 px.
 - `ring` and `triangle` are forms.
 
@@ -29,7 +29,6 @@ CHUNK = 500
 
 CLUTTER = 4
 MARKS = 18
-DRAWS_PER_FIGURE = 8
 DRAWS_PER_SCENE = 10 + 6 * CLUTTER
 
 _PIXELS = torch.arange(SIDE_PX) - (SIDE_PX - 1) / 2
@@ -127,38 +126,46 @@ def _disc(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
     return (radius + 0.5 - (dx * dx + dy * dy).sqrt()).clamp(0, 1)
 
 
-def _light_over_dark(n: int, random: torch.Generator) -> Tensor:
+def _above(n: int, random: torch.Generator) -> Tensor:
     draws = _Draws(n, random)
-    x, lean, y = draws.between(-6, 6), draws.between(-4, 4), draws.between(-3, 3)
-    gap = draws.between(4.5, 6)
-    upper = _disc(x - lean, y - gap, draws.between(3.2, 4.8))
-    lower = _disc(x + lean, y + gap, draws.between(3.2, 4.8))
-    return upper - lower
+    edge = draws.between(-3, 3) + draws.between(-0.3, 0.3) * _X
+    return draws.sign() * _checks(draws) * (edge - _Y + 0.5).clamp(0, 1)
 
 
-def _dark_over_light(n: int, random: torch.Generator) -> Tensor:
-    return -_light_over_dark(n, random)
+def _below(n: int, random: torch.Generator) -> Tensor:
+    return _above(n, random).flip(1)
 
 
-def _centre(n: int, random: torch.Generator) -> Tensor:
+def _checks(draws: _Draws) -> Tensor:
+    """A chequerboard of 2 px squares, anywhere; returns (n, h, w) of 0 and 1."""
+    x, y = (axis + 15.5 + draws.whole(0, 4, 1, 1) for axis in (_X, _Y))
+    return (x // 2 + y // 2) % 2
+
+
+def _inside(n: int, random: torch.Generator) -> Tensor:
     draws = _Draws(n, random)
-    return draws.sign() * _disc(
-        draws.between(-2, 2), draws.between(-2, 2), draws.between(4.5, 6.5)
-    )
+    return draws.sign() * _stripes(draws).transpose(1, 2) * _middle(draws)
 
 
-def _rim(n: int, random: torch.Generator) -> Tensor:
+def _outside(n: int, random: torch.Generator) -> Tensor:
     draws = _Draws(n, random)
-    cosine, sine = draws.direction()
-    distance = draws.between(10, 11.5)
-    return draws.sign() * _disc(cosine * distance, sine * distance, draws.between(4.5, 6.5))
+    return draws.sign() * _stripes(draws).transpose(1, 2) * (1 - _middle(draws))
+
+
+def _middle(draws: _Draws) -> Tensor:
+    """A disc of about half of the image."""
+    return _disc(draws.between(-2, 2), draws.between(-2, 2), draws.between(12, 13.5))
+
+
+def _stripes(draws: _Draws) -> Tensor:
+    """Rows of 1 px, on and off; returns (n, h, w) of 0 and 1."""
+    return ((_Y + 15.5 + draws.whole(0, 2, 1, 1)) % 2).expand(-1, -1, SIDE_PX)
 
 
 def _rows(n: int, random: torch.Generator) -> Tensor:
     draws = _Draws(n, random)
     field = _disc(draws.between(-6, 6), draws.between(-6, 6), draws.between(7, 9))
-    on = (_Y + 15.5 + draws.whole(0, 2, 1, 1)) % 2
-    return draws.sign() * field * on
+    return draws.sign() * field * _stripes(draws)
 
 
 def _columns(n: int, random: torch.Generator) -> Tensor:
@@ -196,15 +203,16 @@ def _triangle(n: int, random: torch.Generator) -> Tensor:
     dx, dy = _X - draws.between(-6, 6), _Y - draws.between(-6, 6)
     along, across = cosine * dx + sine * dy, cosine * dy - sine * dx
     inner = draws.between(3.5, 5)
-    sides = [inner - along, inner + along * 0.5 + across * 0.8660254, inner + along * 0.5 - across * 0.8660254]
+    half, slant = along * 0.5, across * math.sqrt(0.75)
+    sides = [inner - along, inner + half + slant, inner + half - slant]
     return draws.sign() * torch.stack(sides).amin(0).add(0.5).clamp(0, 1)
 
 
 FIGURES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
-    "light over dark": _light_over_dark,
-    "dark over light": _dark_over_light,
-    "centre": _centre,
-    "rim": _rim,
+    "above": _above,
+    "below": _below,
+    "inside": _inside,
+    "outside": _outside,
     "rows": _rows,
     "columns": _columns,
     "plus marks": _plus_marks,
