@@ -39,7 +39,8 @@ def test_auto_is_resolved_to_what_there_is():
 
 
 @pytest.mark.parametrize(
-    ("native", "width", "precision"), [(True, 192, "bf16"), (True, 64, "fp32"), (False, 192, "fp32")]
+    ("native", "width", "precision"),
+    [(True, 192, "bf16"), (True, 64, "fp32"), (False, 192, "fp32")],
 )
 def test_bf16_is_taken_where_it_pays(monkeypatch, native, width, precision):
     """Auto takes bf16 on a CPU that multiplies it natively, for models wide enough."""

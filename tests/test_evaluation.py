@@ -40,7 +40,9 @@ def test_batches_do_not_change_the_result(batch_size):
     assert torch.equal(found.target, labels)
     torch.testing.assert_close(found.confidence, logits.softmax(1).amax(1))
     assert found.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
-    assert found.accuracy == pytest.approx(100 * (logits.argmax(1) == labels).double().mean().item())
+    assert found.accuracy == pytest.approx(
+        100 * (logits.argmax(1) == labels).double().mean().item()
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

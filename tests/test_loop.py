@@ -11,6 +11,7 @@ from torch import nn
 from vitbench.case import Case, ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches, Normalization
 from vitbench.data.sources import Split
+from vitbench.training.evaluation import Evaluation
 from vitbench.training.loop import (
     Curves,
     DivergedError,
@@ -21,6 +22,9 @@ from vitbench.training.loop import (
 )
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
+ALL_RIGHT = Evaluation(
+    predicted=torch.zeros(2), target=torch.zeros(2), confidence=torch.ones(2), loss=0.0
+)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def fit(split, *, curves=None, model=None, on_epoch=None, **changes):
         config=config,
         compute=CPU,
         curves=curves,
-        test_accuracy=lambda: 50.0,
+        test=lambda: ALL_RIGHT,
         on_epoch=on_epoch,
     )
     return model, curves
@@ -162,7 +166,7 @@ def test_only_weights_of_linear_layers_decay():
 def test_a_flat_loss_at_chance_is_divergence():
     """Both together, after a hundred steps, are no result."""
     stuck = Curves(train_loss=[2.3] * 200, test_accuracy=[10.0])
-    with pytest.raises(DivergedError, match="accuracy 10.00 % is chance, and the loss is flat"):
+    with pytest.raises(DivergedError, match=r"accuracy 10\.00 % is chance, and the loss is flat"):
         check_learned(stuck, chance_accuracy=10.0, test_images=2000)
 
 

@@ -38,7 +38,9 @@ def test_a_reset_forgets_the_past():
 def test_a_child_does_not_inherit_the_parents_peak():
     """A small child of a large process is small."""
     ballast = torch.ones(300 * 2**18)
-    code = "from vitbench.measure import memory as m; m.reset_peak('cpu'); print(m.peak_mib('cpu')[0])"
+    code = (
+        "from vitbench.measure import memory as m; m.reset_peak('cpu'); print(m.peak_mib('cpu')[0])"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     own, _ = memory.peak_mib("cpu")
     assert float(child.stdout) < own - 250

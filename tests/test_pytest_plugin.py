@@ -10,7 +10,7 @@ import pytest
 import scipy.special  # noqa: F401  in-process sessions forget what they import, and this
 import torchvision  # noqa: F401  cannot be imported twice
 
-import vitbench.obtain  # noqa: F401
+import vitbench.obtain
 import vitbench.report.tables  # noqa: F401
 
 STUDY = '''

@@ -1,6 +1,6 @@
 """vitbench: benchmarks and ablation studies of vision transformers, as pytest modules.
 
-    from vitbench import Case, Study
+from vitbench import Case, Study
 """
 
 from __future__ import annotations

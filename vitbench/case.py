@@ -223,7 +223,7 @@ BUDGETS: Mapping[str, Budget] = {
             "data.train_images": 2000,
             "data.test_images": 500,
             "train.epochs": 1,
-            "train.batch_size": 50,
+            "train.batch_size": 25,
             "train.learning_rate": 2e-3,
         },
     ),

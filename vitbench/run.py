@@ -126,20 +126,19 @@ def _classify(
     )
     flops, flops_reason = checked_forward_flops(model, example, expected=expected)
     reset_peak(compute.device)
-    train(
+    final = train(
         model,
         batches,
         config=case.train,
         compute=compute,
         curves=outcome.curves,
-        test_accuracy=lambda: test().accuracy,
+        test=test,
         on_epoch=on_epoch,
     )
     check_learned(
         outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
     )
     peak, peak_reason = peak_mib(compute.device)
-    final = test()
     if not math.isfinite(final.loss):
         raise DivergedError(f"diverged: test loss is {final.loss}")
     outcome.predictions = Predictions(

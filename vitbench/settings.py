@@ -84,7 +84,8 @@ def read_settings(
     seeds = given("seeds")
     if seeds is not None and not (str(seeds).isdigit() and int(seeds) >= 1):
         raise InputError(f"--study-seeds is {seeds!r}; expected a whole number, 1 or more")
-    budget, rerun = given("budget") or "quick", given("rerun") or "stale"
+    budget: str = given("budget") or "quick"
+    rerun: Rerun = given("rerun") or "stale"
     if rerun not in get_args(Rerun):
         raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
     if budget != "quick":

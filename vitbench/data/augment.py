@@ -59,4 +59,6 @@ def crop(images: Tensor, *, generator: torch.Generator) -> Tensor:
 @AUGMENTATIONS.register("basic")
 def basic(images: Tensor, *, generator: torch.Generator) -> Tensor:
     """Crop, then flip: the usual augmentation of small images."""
-    return flip(crop(images, generator=generator), generator=generator)
+    cropped: Tensor = crop(images, generator=generator)
+    flipped: Tensor = flip(cropped, generator=generator)
+    return flipped

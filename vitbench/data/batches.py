@@ -97,7 +97,7 @@ def ordered(
 
     returns: (b, c, h, w) float32 and (b,) int64; the last batch may be smaller
     """
-    for images, labels in zip(
-        split.images.split(batch_size), split.labels.split(batch_size), strict=True
-    ):
-        yield normalization.apply(images.to(device)), labels.to(device)
+    for start in range(0, len(split), batch_size):
+        stop = start + batch_size
+        images = split.images[start:stop].to(device)
+        yield normalization.apply(images), split.labels[start:stop].to(device)

@@ -111,9 +111,7 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
         return [entry for entry in entries if not entry.name.startswith(".")]
 
 
-def _list_test(
-    test: Path, *, folder: Path, class_names: tuple[str, ...]
-) -> tuple[Photo, ...]:
+def _list_test(test: Path, *, folder: Path, class_names: tuple[str, ...]) -> tuple[Photo, ...]:
     unknown = {entry.name for entry in _visible(test) if entry.is_dir()} - set(class_names)
     if unknown:
         raise InputError(

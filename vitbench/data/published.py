@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -44,7 +45,18 @@ FASHION_MNIST_MD5 = {
 }
 """Of the unpacked files; torchvision knows those of the packed ones only."""
 
-STL10_CLASSES = tuple(["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"])
+STL10_CLASSES = (
+    "airplane",
+    "bird",
+    "car",
+    "cat",
+    "deer",
+    "dog",
+    "horse",
+    "monkey",
+    "ship",
+    "truck",
+)
 
 
 def read_cifar(name: Literal["CIFAR10", "CIFAR100"], *, split: Part, folder: Path) -> Split:
@@ -117,7 +129,9 @@ def _unpacked(kind: Any, *, folder: Path) -> Path:
             extract_archive(archive, scratch)
             _move(Path(scratch) / kind.base_folder, place)
         return place
-    with _download(f"{kind.base_folder}' or '{kind.filename}", folder=folder, url=kind.url) as scratch:
+    with _download(
+        f"{kind.base_folder}' or '{kind.filename}", folder=folder, url=kind.url
+    ) as scratch:
         download_and_extract_archive(kind.url, str(scratch), md5=kind.tgz_md5)
         _move(scratch / kind.base_folder, place)
     return place
@@ -135,7 +149,7 @@ def _move(unpacked: Path, place: Path) -> None:
 @contextlib.contextmanager
 def _download(wanted: str, *, folder: Path, url: str) -> Iterator[Path]:
     """Give a folder to download into; say in one line what to do when that does not work."""
-    host = urllib.request.urlparse(url).hostname
+    host = urllib.parse.urlsplit(url).hostname
     try:
         if not _answers(url):
             raise OSError(f"no answer from {host}")

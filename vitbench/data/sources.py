@@ -77,9 +77,12 @@ def load_split(config: DataConfig, *, split: Part, folder: Path | None) -> Split
     returns: a split that is shared with every caller in this process: do not write to it
     raises: InputError when the dataset is not there, damaged, or not what its facts say
     """
-    limits = {"train_images": config.train_images, "test_images": config.test_images}
-    own = {name: limits[name] if name == f"{split}_images" else None for name in limits}
-    config = dataclasses.replace(config, augment="none", **own)
+    config = dataclasses.replace(
+        config,
+        augment="none",
+        train_images=config.train_images if split == "train" else None,
+        test_images=config.test_images if split == "test" else None,
+    )
     fingerprint = config.facts().fingerprint
     return _load(config, split, (folder or default_folder()).expanduser(), fingerprint)
 
@@ -190,6 +193,8 @@ class Shapes:
 class Cifar10:
     """CIFAR-10: 50,000 and 10,000 photographs (Krizhevsky 2009)."""
 
+    place = "cifar-10-batches-py"
+
     @staticmethod
     def facts(config: DataConfig) -> DatasetFacts:
         """32×32 px, 10 classes; the fingerprint is the published MD5 of the archive."""
@@ -208,6 +213,8 @@ class Cifar10:
 @DATASETS.register("cifar100")
 class Cifar100:
     """CIFAR-100: 50,000 and 10,000 photographs (Krizhevsky 2009), fine labels."""
+
+    place = "cifar-100-python"
 
     @staticmethod
     def facts(config: DataConfig) -> DatasetFacts:
@@ -228,6 +235,8 @@ class Cifar100:
 class FashionMnist:
     """Fashion-MNIST: 60,000 and 10,000 pictures of clothes (arXiv:1708.07747), padded to 32×32."""
 
+    place = "FashionMNIST/raw"
+
     @staticmethod
     def facts(config: DataConfig) -> DatasetFacts:
         """32×32 px, 10 classes; the fingerprint is the MD5 of the training images."""
@@ -246,6 +255,8 @@ class FashionMnist:
 @DATASETS.register("stl10")
 class Stl10:
     """STL-10: 5,000 and 8,000 photographs (Coates et al. 2011); the unlabelled part is not used."""
+
+    place = "stl10_binary"
 
     @staticmethod
     def facts(config: DataConfig) -> DatasetFacts:

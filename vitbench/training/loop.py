@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches
 from vitbench.device import autocast, synchronize
+from vitbench.training.evaluation import Evaluation
 from vitbench.training.schedules import learning_rate
 
 Samples = dict[str, list[float]]
@@ -75,13 +76,14 @@ def train(
     config: TrainConfig,
     compute: ComputeConfig,
     curves: Curves,
-    test_accuracy: Callable[[], float],
+    test: Callable[[], Evaluation],
     on_epoch: Callable[[Progress], None] | None = None,
-) -> None:
+) -> Evaluation:
     """Train a classifier in place.
 
     curves: filled with the losses of every step and the accuracies of every epoch
-    test_accuracy: called after every epoch, for the curve alone; nothing is chosen by it
+    test: called after every epoch, for the curve; nothing is chosen by it
+    returns: what it gave after the last epoch
     raises: DivergedError when a loss is not finite, TimeLimitError
     """
     steps = config.epochs * batches.steps_per_epoch
@@ -108,7 +110,8 @@ def train(
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        curves.test_accuracy.append(test_accuracy())
+        evaluation = test()
+        curves.test_accuracy.append(evaluation.accuracy)
         if on_epoch is not None:
             spent = time.perf_counter() - started
             on_epoch(
@@ -121,6 +124,7 @@ def train(
                     eta_s=spent / (epoch + 1) * (config.epochs - epoch - 1),
                 )
             )
+    return evaluation
 
 
 def train_step(
