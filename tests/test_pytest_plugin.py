@@ -291,6 +291,25 @@ def test_a_mistake_ends_in_one_line(pytester, study, arguments, message):
     assert not records(pytester)
 
 
+def test_a_mistake_with_two_workers_is_one_line_too(pytester, study):
+    """No internal error of pytest-xdist: the study fails with the line."""
+    result = pytester.runpytest_subprocess("-n", "2", "--study-dataset", "cifar11")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["study tiny: unknown dataset 'cifar11'; did you mean 'cifar10'?*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_session_of_one_arm_ends_with_the_whole_table(pytester, study):
+    """Current records of the other arms are shown; those made by other code are not."""
+    run(pytester)
+    table = run(pytester, "-k", "none-s0").stdout.str().split("study tiny", 1)[1]
+    assert "4 cases: 4 ok" in table
+    for path in pytester.path.glob("results/*/*/*/learned1d-*.json"):
+        path.write_text(path.read_text().replace('"code": "', '"code": "0'))
+    table = run(pytester, "-k", "none-s0").stdout.str().split("study tiny", 1)[1]
+    assert "The baseline learned1d has no result" in table
+
+
 def test_a_record_of_a_newer_schema_is_left_alone(pytester, study):
     """What a newer vitbench has written is neither overwritten nor taken for damaged."""
     run(pytester)

@@ -135,5 +135,8 @@ def _data(data_dir: Path | None) -> Iterator[Finding]:
 
 
 def _results(results: Path) -> Iterator[Finding]:
+    there = results.exists()
     Store(results).check_writable()
+    if not there:
+        results.rmdir()
     yield Finding(level="ok", text=f"results folder {results}: writable")

@@ -75,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if study is None:
         return
     session = _session(metafunc.config)
-    cells: list[Cell] = []
+    session.note_overridden(study)
     try:
         cells = study.expand(
             budget=session.settings.budget,
@@ -83,12 +83,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             settings=session.settings.case_settings(),
         )
     except InputError as error:
-        session.mistakes.append(f"study {study.name}: {error}")
-    session.note_overridden(study)
-    parameters = [
-        pytest.param(cell.case, id=cell.id, marks=pytest.mark.vitbench_study(cell))
-        for cell in cells
-    ]
+        mistake = f"study {study.name}: {error}"
+        session.mistakes.append(mistake)
+        parameters = [pytest.param(None, id="mistake", marks=pytest.mark.vitbench_study(mistake))]
+    else:
+        parameters = [
+            pytest.param(cell.case, id=cell.id, marks=pytest.mark.vitbench_study(cell))
+            for cell in cells
+        ]
     metafunc.parametrize("case", parameters)
 
 
@@ -101,8 +103,10 @@ def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
     marker = request.node.get_closest_marker(STUDY)
     if marker is None:
         pytest.fail("run_case needs a test decorated with @study.cases", pytrace=False)
-    cell: Cell = marker.args[0]
+    cell: Cell | str = marker.args[0]
     session = _session(request.config)
+    if isinstance(cell, str):
+        pytest.fail(cell, pytrace=False)
 
     def run(case: Case) -> Record:
         __tracebackhide__ = True
@@ -201,8 +205,11 @@ class Session:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self) -> None:
-        """End the session in one line when a study cannot be what was asked for."""
-        if self.mistakes:
+        """End the session in one line when a study cannot be what was asked for.
+
+        A worker of pytest-xdist must go on: there, the study's one item fails with the line.
+        """
+        if self.mistakes and not hasattr(self.config, "workerinput"):
             raise pytest.UsageError(self.mistakes[0])
 
     def pytest_report_header(self) -> str | None:
