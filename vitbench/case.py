@@ -237,7 +237,7 @@ BUDGETS: Mapping[str, Budget] = {
             "train.batch_size": 64,
             "train.learning_rate": 2e-3,
         },
-        real={"data.train_images": 20_000, "data.test_images": None},
+        real={"data.train_images": 10_000, "data.test_images": None},
     ),
     "full": Budget(
         seeds=5,

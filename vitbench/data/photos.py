@@ -64,14 +64,15 @@ class Photos:
             f"{photo.name}\t{photo.size_bytes}\t{photo.modified_ns}"
             for photo in (*self.train, *self.test)
         )
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+        return "sha256:" + hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def find_photos(argument: str) -> Photos:
     """List the images under PATH/CLASS/, or under PATH/train/CLASS/ and PATH/test/CLASS/.
 
     argument: PATH; `val` and `validation` are taken for `test`
-    raises: InputError when there is no such folder, or fewer than two classes with images
+    raises: InputError when there is no such folder, fewer than two classes with images, or
+        not the same classes in both parts
     """
     if not argument:
         raise InputError("dataset 'imagefolder' has no path; expected 'imagefolder:PATH'")
@@ -112,19 +113,17 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _list_test(test: Path, *, folder: Path, class_names: tuple[str, ...]) -> tuple[Photo, ...]:
-    unknown = {entry.name for entry in _visible(test) if entry.is_dir()} - set(class_names)
-    if unknown:
+    found = {entry.name for entry in _visible(test) if entry.is_dir()}
+    if one_sided := sorted(found ^ set(class_names)):
         raise InputError(
-            f"imagefolder {test} has classes that train/ has not: {', '.join(sorted(unknown))}"
+            f"imagefolder {folder} has classes that are not in both train/ and {test.name}/: "
+            f"{', '.join(one_sided)}"
         )
-    have = tuple(name if (test / name).is_dir() else "" for name in class_names)
-    return tuple(_list_photos(test, folder=folder, class_names=have))
+    return tuple(_list_photos(test, folder=folder, class_names=class_names))
 
 
 def _list_photos(root: Path, *, folder: Path, class_names: Iterable[str]) -> Iterator[Photo]:
     for label, class_name in enumerate(class_names):
-        if not class_name:
-            continue
         files = sorted(_walk(root / class_name), key=lambda entry: entry.path)
         if not files:
             raise InputError(
@@ -157,11 +156,16 @@ def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, T
     An image that cannot be read is left out and named in a `DataWarning`.
 
     returns: (n, 3, side_px, side_px) uint8 and (n,) int64
-    raises: InputError when no image can be read
+    raises: InputError when no image can be read, or none is left for the test part
     """
     import torch
 
     chosen = _choose(photos, split=split)
+    if not chosen:
+        raise InputError(
+            f"imagefolder {photos.folder} has one image per class; expected at least 2 in some "
+            "class, one of them to test with"
+        )
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
         results = list(pool.map(lambda photo: _read_photo(photo.path, side_px=side_px), chosen))
@@ -220,11 +224,13 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
         with Image.open(path) as opened:
             opened.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG is decoded smaller, and faster
             upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith(("I", "F")):  # Pillow would turn all above 255 white
+                return f"pixels of mode {upright.mode}; expected 8 bits a channel"
             if "transparency" in upright.info:
                 upright = upright.convert("RGBA")
             square = ImageOps.fit(
                 upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
             )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error).splitlines()[0][:100]
+    except Exception as error:  # there is nothing that a decoder does not raise at some file
+        return (str(error) or type(error).__name__).splitlines()[0][:100]
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()

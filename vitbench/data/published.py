@@ -106,7 +106,8 @@ def read_fashion_mnist(*, split: Part, folder: Path) -> Split:
     if not place.is_dir():
         with _download(kind.__name__, folder=folder, url=kind.mirrors[0]) as scratch:
             kind(scratch, download=True)
-            _move(scratch / kind.__name__, folder / kind.__name__)
+            place.parent.mkdir(exist_ok=True)
+            _move(scratch / kind.__name__ / "raw", place)
     prefix = "train" if split == "train" else "t10k"
     pixels = _read_idx(place / f"{prefix}-images-idx3-ubyte", header_bytes=16)
     labels = _read_idx(place / f"{prefix}-labels-idx1-ubyte", header_bytes=8)
@@ -162,7 +163,7 @@ def _download(wanted: str, *, folder: Path, url: str) -> Iterator[Path]:
         ):
             yield Path(scratch)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{wanted!r} is not in {folder} and could not be downloaded ({reason}); "
             "put it there, or name the folder that has it"
