@@ -10,6 +10,7 @@ import torch
 
 from vitbench import device, run
 from vitbench.case import Case
+from vitbench.registry import MODELS
 
 TINY = {
     "model.width": 16,
@@ -129,3 +130,18 @@ def test_flops_that_cannot_be_trusted_are_no_number(monkeypatch):
     for name in ("forward_flops", "train_flops"):
         assert metrics[name].value is None
         assert metrics[name].reason
+
+
+def test_a_model_of_somebody_elses_runs_without_a_flop_formula():
+    """A registered model is trained and measured; its FLOPs are no number, with the reason."""
+
+    @MODELS.register("linear-of-test-run")
+    def linear(config, *, image_px, channels, num_classes):
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(channels * image_px[0] * image_px[1], num_classes)
+        )
+
+    outcome = run.run(tiny(model__name="linear-of-test-run"))
+    assert outcome.status == "ok"
+    assert outcome.metrics["forward_flops"].reason.startswith("no FLOP formula")
+    assert outcome.metrics["parameters"].value == 3 * 32 * 32 * 10 + 10

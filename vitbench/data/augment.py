@@ -45,7 +45,7 @@ def crop(images: Tensor, *, generator: torch.Generator) -> Tensor:
     b, c, h, w = images.shape
     device = images.device
     top, left = torch.randint(2 * SHIFT_PX + 1, (2, b, 1, 1), generator=generator, device=device)
-    padded = pad(images, (SHIFT_PX,) * 4)
+    padded = pad(images.contiguous(), (SHIFT_PX,) * 4)
     _, _, padded_h, padded_w = padded.shape
     # Every run of w neighbouring bytes is a row one could want: choosing whole rows
     # is several times as fast as choosing pixels.

@@ -231,6 +231,6 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
             square = ImageOps.fit(
                 upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
             )
-    except Exception as error:  # there is nothing that a decoder does not raise at some file
+    except Exception as error:  # a damaged file makes a decoder raise anything
         return (str(error) or type(error).__name__).splitlines()[0][:100]
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
