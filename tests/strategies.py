@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from vitbench.case import BUDGETS, SETTINGS, Case
+from vitbench.budgets import BUDGETS
+from vitbench.case import SETTINGS, Case
 from vitbench.registry import AUGMENTATIONS, MODELS, POSEMBS
 
 NAMES = {

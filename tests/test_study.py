@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import values
 
-from vitbench.case import BUDGETS, SETTINGS, Case, ModelConfig, TrainConfig, times
+from vitbench.budgets import BUDGETS
+from vitbench.case import SETTINGS, Case, ModelConfig, TrainConfig, times
 from vitbench.errors import InputError
 from vitbench.study import ATTRIBUTE, Study
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vitbench.budgets import BUDGETS
 from vitbench.errors import InputError, nearest
 
 Rerun = Literal["stale", "failed", "all", "none"]
@@ -88,11 +89,8 @@ def read_settings(
     rerun: Rerun = given("rerun") or "stale"
     if rerun not in get_args(Rerun):
         raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
-    if budget != "quick":
-        from vitbench.case import BUDGETS
-
-        if budget not in BUDGETS:
-            raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
+    if budget not in BUDGETS:
+        raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
     settings = Settings(
         dataset=given("dataset"),
         data_dir=Path(given("data-dir")) if given("data-dir") else None,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vitbench.case import BUDGETS, SETTINGS, Case, Setting
+from vitbench.budgets import BUDGETS
+from vitbench.case import SETTINGS, Case, Setting
 from vitbench.errors import InputError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])

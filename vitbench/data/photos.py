@@ -218,7 +218,7 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
     """Return (3, side_px, side_px) uint8, or why the file cannot be read."""
     import numpy as np
     import torch
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as opened:
@@ -231,6 +231,8 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
             square = ImageOps.fit(
                 upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
             )
+    except UnidentifiedImageError:  # whose message would name the file again
+        return "no image"
     except Exception as error:  # a damaged file makes a decoder raise anything
         return (str(error) or type(error).__name__).splitlines()[0][:100]
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()

@@ -104,7 +104,7 @@ def read_fashion_mnist(*, split: Part, folder: Path) -> Split:
     kind = datasets.FashionMNIST
     place = folder / kind.__name__ / "raw"
     if not place.is_dir():
-        with _download(kind.__name__, folder=folder, url=kind.mirrors[0]) as scratch:
+        with _download(repr(kind.__name__), folder=folder, url=kind.mirrors[0]) as scratch:
             kind(scratch, download=True)
             place.parent.mkdir(exist_ok=True)
             _move(scratch / kind.__name__ / "raw", place)
@@ -131,7 +131,7 @@ def _unpacked(kind: Any, *, folder: Path) -> Path:
             _move(Path(scratch) / kind.base_folder, place)
         return place
     with _download(
-        f"{kind.base_folder}' or '{kind.filename}", folder=folder, url=kind.url
+        f"{kind.base_folder!r} or {kind.filename!r}", folder=folder, url=kind.url
     ) as scratch:
         download_and_extract_archive(kind.url, str(scratch), md5=kind.tgz_md5)
         _move(scratch / kind.base_folder, place)
@@ -165,7 +165,7 @@ def _download(wanted: str, *, folder: Path, url: str) -> Iterator[Path]:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{wanted!r} is not in {folder} and could not be downloaded ({reason}); "
+            f"{wanted} is not in {folder} and could not be downloaded ({reason}); "
             "put it there, or name the folder that has it"
         ) from error
 

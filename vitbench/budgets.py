@@ -1,0 +1,59 @@
+"""Budgets: how much a study may spend. Records of different budgets never meet in one table.
+
+`smoke` proves the plumbing, `quick` answers in minutes on two CPU cores, `full` is for a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a study may spend: its number of seeds, and values for what it left at default.
+
+    real: what differs on data other than the embedded
+    """
+
+    seeds: int
+    settings: Mapping[str, object]
+    real: Mapping[str, object] = field(default_factory=dict)
+
+
+BUDGETS: Mapping[str, Budget] = {
+    "smoke": Budget(
+        seeds=1,
+        settings={
+            "model.width": 32,
+            "model.depth": 2,
+            "data.train_images": 2000,
+            "data.test_images": 500,
+            "train.epochs": 1,
+            "train.batch_size": 25,
+            "train.learning_rate": 2e-3,
+        },
+    ),
+    "quick": Budget(
+        seeds=3,
+        settings={
+            "model.depth": 3,
+            "data.train_images": 5000,
+            "data.test_images": 2000,
+            "train.epochs": 3,
+            "train.batch_size": 64,
+            "train.learning_rate": 2e-3,
+        },
+        real={"data.train_images": 10_000, "data.test_images": None},
+    ),
+    "full": Budget(
+        seeds=5,
+        settings={
+            "model.width": 192,
+            "model.depth": 8,
+            "model.num_heads": 6,
+            "train.epochs": 100,
+            "train.batch_size": 256,
+        },
+    ),
+}
