@@ -101,6 +101,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(part, str) or part in ("", ".", "..") or set(part) & set("/\\\0"):
                 raise ValueError(f"{part!r} cannot be part of a record's path")
 
+    def __repr__(self) -> str:
+        """Say which record it is; pytest prints this where an assertion on it fails."""
+        return f"<Record {self.study}/{self.arm}-s{self.seed} {self.status}>"
+
     def metric(self, name: str) -> float:
         """Return a metric's value; raises InputError for an unknown one or one without a value."""
         if name not in self.metrics:
