@@ -125,6 +125,29 @@ def test_a_new_arm_runs_alone(pytester, study):
     assert counts(run(pytester)) == (2, 4)
 
 
+def test_an_embedding_of_the_users_own_runs_alone(pytester, study):
+    """Ten lines in the study's file give it its row; the records of the other arms stay valid."""
+    run(pytester)
+    own = """
+from torch import nn
+from vitbench import POSEMBS
+from vitbench.models.posemb import PositionEmbedding
+
+@POSEMBS.register("rows-of-test")
+class Rows(PositionEmbedding):
+    def __init__(self, *, grid, width, head_width):
+        super().__init__(grid=grid, width=width, head_width=head_width)
+        self.row = nn.Embedding(grid[0], width)
+
+    def add(self, patches):
+        return patches + self.row.weight.repeat_interleave(self.grid[1], dim=0)
+"""
+    study.write_text(own + STUDY.replace('"learned1d"]', '"learned1d", "rows-of-test"]'))
+    result = pytester.runpytest_subprocess("--study-seeds", "2")
+    assert counts(result) == (2, 4)
+    assert "rows-of-test " in result.stdout.str().split("study tiny")[1]
+
+
 def test_an_edited_docstring_or_comment_runs_nothing(pytester, study):
     """Text that is not code makes no record stale."""
     run(pytester)

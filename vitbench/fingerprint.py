@@ -34,12 +34,14 @@ def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
 
     Docstrings, comments and layout do not count. Nor do parts registered under a name
     that the case does not use: a new position embedding leaves the records of the others
-    valid. Nor do `Study(…)` declarations, whose content is in the case.
+    valid. Nor do imports that nothing else needs, nor `Study(…)` declarations, whose content
+    is in the case.
     """
     files = [file for name in RESULT_CODE for file in _python_files(PACKAGE / name)]
     files += [study_file] if study_file else []
     used = frozenset(_strings(case.to_json()))
-    return digest(_dump([node for file in files for node in _parse(file).body], used))
+    kept = _reached([_parse(file).body for file in files], used)
+    return digest([ast.dump(node) for body in kept for node in _without_idle_imports(body)])
 
 
 def is_current(record: Record, *, study_file: Path | None) -> bool:
@@ -91,8 +93,9 @@ def _declares_study(node: ast.stmt) -> bool:
     )
 
 
-def _dump(statements: list[ast.stmt], used: frozenset[str]) -> list[str]:
-    """Dump the statements, without the parts that nothing of the case reaches."""
+def _reached(files: list[list[ast.stmt]], used: frozenset[str]) -> list[list[ast.stmt]]:
+    """Leave out the registered parts that nothing of the case reaches."""
+    statements = [node for body in files for node in body]
     unused: dict[str, list[ast.stmt]] = {}
     for node in statements:
         names = {name for _, name in registrations(node)}
@@ -105,7 +108,19 @@ def _dump(statements: list[ast.stmt], used: frozenset[str]) -> list[str]:
             for part in unused.pop(name, []):
                 left_out.remove(id(part))
                 todo.append(part)
-    return [ast.dump(node) for node in statements if id(node) not in left_out]
+    return [[node for node in body if id(node) not in left_out] for body in files]
+
+
+def _without_idle_imports(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Leave out imports whose names no other statement of the file refers to."""
+    imports = ast.Import | ast.ImportFrom
+    needed = {name for node in body if not isinstance(node, imports) for name in _names(node)}
+    return [
+        node
+        for node in body
+        if not isinstance(node, imports)
+        or any((a.asname or a.name).partition(".")[0] in needed for a in node.names)
+    ]
 
 
 def _names(node: ast.stmt) -> set[str]:
