@@ -324,6 +324,8 @@ def test_mixed_origins_are_said():
     assert "Made at several commits: 3f1c2ab, aaaaaaa+dirty." in said
     assert "Made with several versions of torch: 2.11.0, 2.15.0." in said
     assert not any("different code" in note for note in said)
+    assert "2 versions of torch · 2 commits" in to_text(only(records))
+    assert "· no commit" in to_text(only([make_record(environment={"git": None})]))
 
 
 def test_seeds_of_different_code_are_said():
@@ -331,8 +333,6 @@ def test_seeds_of_different_code_are_said():
     records = [make_record("rope2d", code="old"), make_record("rope2d", seed=1, code="new")]
     (said,) = (note for note in notes(only(records)) if "different code" in note)
     assert said.startswith("Seeds made by different code: rope2d;")
-    assert "2 versions of torch · 2 commits" in to_text(only(records))
-    assert "· no commit" in to_text(only([make_record(environment={"git": None})]))
 
 
 def test_a_metric_without_value_keeps_its_column_and_reason():
