@@ -250,7 +250,8 @@ def test_a_split_is_loaded_once(register):
     for changes in ({"augment": name} for name in AUGMENTATIONS.names()):
         assert load(train_images=6, **changes) is first
     assert load(train_images=6, test_images=3) is first
-    assert len(dataset.folders) == 1
+    assert load("test", test_images=3) is load("test", test_images=3, train_images=6)
+    assert len(dataset.folders) == 2
 
 
 def test_what_differs_is_loaded_anew(register, tmp_path):
