@@ -153,15 +153,16 @@ def test_the_fingerprint_changes_with_the_files(tmp_path):
     folder = folder.rename(tmp_path / "after")
     assert fingerprint() == first
     found = [first]
-    content = (folder / "ant/00.png").read_bytes()
-    (folder / "ant/00.png").write_bytes(content + b"\0")
+    file = folder / "ant/02.png"
+    before = file.stat().st_mtime_ns
+    file.write_bytes(file.read_bytes() + b"\0")
+    os.utime(file, ns=(before, before))  # of the same time, but longer
     found.append(fingerprint())
-    (folder / "ant/00.png").write_bytes(content)
-    os.utime(folder / "ant/00.png", ns=(1, 1))  # of the same size, but written since
+    os.utime(file, ns=(1, 1))  # of the same size, but written since
     found.append(fingerprint())
-    (folder / "ant/00.png").rename(folder / "ant/09.png")
+    file = file.rename(folder / "ant/03.png")
     found.append(fingerprint())
-    (folder / "ant/09.png").unlink()
+    file.unlink()
     found.append(fingerprint())
     save(folder / "bee/03.png")
     found.append(fingerprint())
@@ -220,15 +221,24 @@ def test_every_kind_of_photo_becomes_rgb(tmp_path, mode):
     assert (images[0] == torch.tensor(expected).view(3, 1, 1)).all()
 
 
-def test_palettes_become_rgb(tmp_path):
-    """With and without a transparent entry, and without a remark."""
-    fill(tmp_path, bee=9)
-    indexed = Image.new("RGB", (4, 4), ORANGE).quantize(2)
-    for number, options in enumerate([{}, {"transparency": 0}, {"transparency": b"\0\x80"}] * 3):
-        (tmp_path / "ant").mkdir(exist_ok=True)
-        indexed.save(tmp_path / f"ant/{number}.png", **options)
+def test_transparent_colours_are_colours(tmp_path):
+    """Palettes become RGB, and what a palette or a colour makes transparent keeps its colour."""
+    orange = Image.new("RGB", (4, 4), ORANGE)
+    grey = Image.new("L", (4, 4), 90)
+    written = [
+        (orange.quantize(2), {}, ORANGE),
+        (orange.quantize(2), {"transparency": 0}, ORANGE),
+        (orange.quantize(2), {"transparency": b"\0\x80"}, ORANGE),
+        (orange, {"transparency": ORANGE}, ORANGE),
+        (grey, {"transparency": 90}, (90, 90, 90)),
+    ]
+    fill(tmp_path / "train", ant=1, bee=1)
+    fill(tmp_path / "test", ant=1, bee=1)
+    for number, (photo, options, _) in enumerate(written):
+        photo.save(tmp_path / f"train/ant/{number:02}.png", **options)
     images, labels = read(tmp_path)
-    assert (images[labels == 0] == torch.tensor(ORANGE).view(3, 1, 1)).all()
+    for image, (_, _, colour) in zip(images[labels == 0], written, strict=True):
+        assert (image == torch.tensor(colour).view(3, 1, 1)).all()
 
 
 @pytest.mark.parametrize(("dtype", "suffix"), [(">u2", "png"), ("i4", "tif"), ("f4", "tif")])
@@ -274,14 +284,14 @@ def test_photos_stand_upright(tmp_path, orientation, upright):
 def test_a_large_photo_looks_as_if_it_were_decoded_in_full(tmp_path):
     """JPEG files are decoded at a fraction of their size: to within a few levels, the same."""
     fill(tmp_path, ant=5, bee=5)
-    rows, columns = np.mgrid[:640, :960]
-    waves = 127 + 60 * np.sin(rows / 50) + 60 * np.cos(columns / 70)
-    photo = np.stack([waves, waves.T[:640, :640].repeat(2, 1)[:, :960], 255 - waves], 2)
+    rows, columns = np.mgrid[:128, :192]
+    waves = 127 + 60 * np.sin(rows / 5) + 60 * np.cos(columns / 7)
+    photo = np.stack([waves, 127 + waves / 3, 255 - waves], 2)
     for number in range(5):
         (tmp_path / f"ant/{number:02}.png").unlink()
         Image.fromarray(photo.astype(np.uint8)).save(tmp_path / f"ant/{number:02}.jpg", quality=95)
     images, labels = read(tmp_path, side_px=32)
-    whole = Image.open(tmp_path / "ant/00.jpg").crop((160, 0, 800, 640))
+    whole = Image.open(tmp_path / "ant/00.jpg").crop((32, 0, 160, 128))
     expected = np.asarray(whole.resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
     found = images[labels == 0][0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(found - expected).max() <= 6
@@ -302,6 +312,7 @@ def test_a_broken_photo_is_named_and_left_out(tmp_path):
     assert message.startswith(f"imagefolder {tmp_path}: 2 of 8 images cannot be read and are left")
     assert "train/ant/01.png (" in message
     assert "train/bee/02.png (" in message
+    assert message.endswith(")")
     assert len(message.splitlines()) == 1
     assert marks(found.images) == [(0, 0), (0, 2), (0, 3), (1, 0), (1, 1), (1, 3)]
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]

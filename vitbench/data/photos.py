@@ -226,8 +226,6 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
             upright = ImageOps.exif_transpose(opened)
             if upright.mode.startswith(("I", "F")):  # Pillow would turn all above 255 white
                 return f"pixels of mode {upright.mode}; expected 8 bits a channel"
-            if "transparency" in upright.info:
-                upright = upright.convert("RGBA")
             square = ImageOps.fit(
                 upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
             )

@@ -9,7 +9,7 @@ from torch import nn
 
 from vitbench.device import generator
 
-EMBEDDING_STD = 0.2
+EMBEDDING_STD = 0.5
 """Standard deviation of learned tokens and positions at first, where patches have about 1."""
 
 
@@ -19,7 +19,7 @@ def initialise(model: nn.Module, *, seed: int) -> None:
 
     Weights of linear layers and convolutions come from a normal distribution with variance
     1 / fan-in, cut at two deviations; those of embeddings (learned tokens and positions are
-    embeddings) from one with a deviation of 0.2; biases are 0. Every other parameter keeps
+    embeddings) from one with a deviation of 0.5; biases are 0. Every other parameter keeps
     what its constructor gave it: 1 and 0 for a norm's weight and bias.
 
     Each parameter draws from `generator(seed, "init", its name)`: two models with the same seed
@@ -27,9 +27,9 @@ def initialise(model: nn.Module, *, seed: int) -> None:
     source: the scale of LeCun et al. 1998 (Efficient BackProp, section 4.6), as in the first
         implementation of ViT (arXiv:2010.11929) for its patch embedding. timm gives all of
         them 0.02, which suits a width of 768: there patches have about 0.14 and positions a
-        seventh of that. Measured at width 64 (280 steps of batch 64 on `shapes`, one seed):
-        43 % with 0.02 for all, 64 % with 1 / fan-in; positions at 0.02 beside patches of 1
-        are hardly used by then, at 0.2 they are (78 % against 91 %).
+        seventh of that. Measured at width 64, on `shapes`: 43 % with 0.02 for all against 64 %
+        with 1 / fan-in (280 steps of batch 64, one seed); positions of 0.2 give 93, 89 and
+        86 % after 234 steps, of 0.5 95, 95 and 96 % (three seeds).
     """
     for path, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
