@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, Case
-from vitbench.registry import AUGMENTATIONS, MODELS, POSEMBS
+from vitbench.registry import AUGMENTATIONS, MIXES, MODELS, POSEMBS
 
 NAMES = {
     "model.name": MODELS.names(),
     "model.posemb": POSEMBS.names(),
     "data.dataset": ("shapes", "cifar10", "cifar100", "imagefolder:a=b/Größe 1"),
     "data.augment": AUGMENTATIONS.names(),
+    "data.mix": MIXES.names(),
     "compute.device": ("auto", "cpu", "cuda", "cuda:1", "mps"),
 }
 
@@ -39,6 +40,7 @@ def _of_type(annotation: Any) -> st.SearchStrategy[Any]:
     if type(None) in parts:
         return st.none() | _of_type(parts[0])
     numbers = {
+        bool: st.booleans(),
         int: st.integers(1, 10**6),
         float: st.floats(0, 1, exclude_min=True, exclude_max=True),
     }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from vits import enliven
 
+from vitbench.models.attention import Attention
 from vitbench.models.blocks import MLP, Block, patchify
 
 grids = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -28,7 +29,7 @@ def run(block: Block, tokens: Tensor, **settings: object) -> Tensor:
 
 
 def make_block() -> Block:
-    block = Block(width=8, num_heads=2, mlp_hidden=12).double()
+    block = Block(Attention(width=8, num_heads=2), width=8, mlp_hidden=12).double()
     enliven(block)
     return block
 

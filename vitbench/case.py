@@ -17,7 +17,7 @@ import msgspec
 
 from vitbench.budgets import BUDGETS
 from vitbench.errors import InputError, nearest
-from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
+from vitbench.registry import AUGMENTATIONS, DATASETS, MIXES, MODELS, POSEMBS
 
 Setting = object
 """A field's value, or a function of (case, path) that gives it; see `Case.replace`."""
@@ -37,40 +37,73 @@ class ModelConfig:
 
     name: registered model ("vit")
     patch: side of a square patch, px
+    stem: how patches become tokens: one linear layer, or convolutions (arXiv:2104.05704)
     width: size of a token
     depth: number of blocks
-    num_heads: attention heads; divides `width`
+    num_heads: attention heads
+    head_width: size of a head's queries, keys and values; None for `width / num_heads`,
+        which then must be whole
     mlp_ratio: hidden size of the MLP over `width`
     posemb: registered position embedding
-    pool: what the head reads: the class token, or the mean of the patch tokens
+    pool: what the head reads: the class token, the mean of the patch tokens, or their mean
+        weighted by a learned query (sequence pooling, arXiv:2104.05704)
     registers: extra learned tokens that carry no image content (arXiv:2309.16588)
+    qk_norm: normalise each head's queries and keys (arXiv:2302.05442)
+    head_norm: normalise each head's output, as differential attention does (arXiv:2410.05258)
+    layer_scale: first value of a learned factor for what each half of a block adds
+        (arXiv:2103.17239); None for no such factor
+    drop_path: probability that the last block is left out for an image in training, falling
+        linearly to 0 for the first (arXiv:1603.09382)
+    init: initial values: the usual, or mimetic attention (arXiv:2305.09828)
     """
 
     name: str = "vit"
     patch: int = 4
+    stem: Literal["patch", "conv"] = "patch"
     width: int = 64
     depth: int = 4
     num_heads: int = 4
+    head_width: int | None = None
     mlp_ratio: float = 2.0
     posemb: str = "learned1d"
-    pool: Literal["cls", "mean"] = "cls"
+    pool: Literal["cls", "mean", "sequence"] = "cls"
     registers: int = 0
+    qk_norm: bool = False
+    head_norm: bool = False
+    layer_scale: float | None = None
+    drop_path: float = 0.0
+    init: Literal["usual", "mimetic"] = "usual"
 
     def __post_init__(self) -> None:
         MODELS.check(self.name)
         POSEMBS.check(self.posemb)
-        for name in ("patch", "width", "depth", "num_heads"):
+        for name in ("patch", "width", "depth", "num_heads", "head_width"):
             value = getattr(self, name)
-            _require(value >= 1, f"model.{name} is {value}; expected 1 or more")
+            _require(value is None or value >= 1, f"model.{name} is {value}; expected 1 or more")
         _require(self.registers >= 0, f"model.registers is {self.registers}; expected 0 or more")
         _require(self.mlp_ratio > 0, f"model.mlp_ratio is {self.mlp_ratio}; expected more than 0")
-        _require(self.pool in ("cls", "mean"), _one_of("model.pool", self.pool, ["cls", "mean"]))
-        if self.width % self.num_heads:
+        _require(
+            self.layer_scale is None or self.layer_scale > 0,
+            f"model.layer_scale is {self.layer_scale}; expected more than 0, or none",
+        )
+        _require(
+            0 <= self.drop_path < 1,
+            f"model.drop_path is {self.drop_path}; expected at least 0, less than 1",
+        )
+        for name, choices in _CHOICES["model"].items():
+            value = getattr(self, name)
+            _require(value in choices, _one_of(f"model.{name}", value, choices))
+        if self.head_width is None and self.width % self.num_heads:
             best = nearest_divisor(self.num_heads, self.width)
             raise InputError(
                 f"model.num_heads is {self.num_heads}, which does not divide model.width "
                 f"{self.width}; nearest that does: {best}"
             )
+
+    @property
+    def query_width(self) -> int:
+        """Size of one head's queries: `head_width`, or `width / num_heads`."""
+        return self.head_width or self.width // self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +129,10 @@ class DataConfig:
         classes by a fixed generator; None for all
     image_px: side in px that images are resized to, once, when they are read; None for
         the dataset's own size
-    augment: registered augmentation of the training images
+    augment: registered augmentation of the training images, or several joined by "+", applied
+        from left to right ("crop+flip+cutout")
+    mix: registered mixture of pairs of training images and their labels
+    mix_off_share: share of the training, at its end, in which nothing is mixed
     """
 
     dataset: str = "shapes"
@@ -104,10 +140,18 @@ class DataConfig:
     test_images: int | None = None
     image_px: int | None = None
     augment: str = "basic"
+    mix: str = "none"
+    mix_off_share: float = 0.0
 
     def __post_init__(self) -> None:
         DATASETS.check(self.source)
-        AUGMENTATIONS.check(self.augment)
+        for name in self.augment.split("+"):
+            AUGMENTATIONS.check(name)
+        MIXES.check(self.mix)
+        _require(
+            0 <= self.mix_off_share <= 1,
+            f"data.mix_off_share is {self.mix_off_share}; expected 0 to 1",
+        )
         for name in ("train_images", "test_images", "image_px"):
             value = getattr(self, name)
             _require(
@@ -137,7 +181,12 @@ class TrainConfig:
     """Supervised training.
 
     epochs: passes over the training images; the last, incomplete batch of each is dropped
-    learning_rate: peak, after the warm-up
+    optimizer: AdamW for all (arXiv:1711.05101), or Muon for the matrices inside the blocks and
+        AdamW for the rest
+    learning_rate: AdamW's peak, after the warm-up
+    muon_learning_rate: Muon's
+    ema_decay: what is tested is an average of the weights over the steps, which keeps this share
+        of itself at every step; None to test the weights themselves
     warmup_share: share of all steps over which the learning rate rises linearly
     schedule: what it does then: fall to 0 along a cosine or a line, or stay
     grad_clip_norm: largest norm of all gradients together; None for no clipping
@@ -146,20 +195,23 @@ class TrainConfig:
 
     epochs: int = 10
     batch_size: int = 128
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_share: float = 0.1
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     label_smoothing: float = 0.1
     grad_clip_norm: float | None = 1.0
+    ema_decay: float | None = None
     time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             _require(value >= 1, f"train.{name} is {value}; expected 1 or more")
-        for name in ("learning_rate", "grad_clip_norm", "time_limit_s"):
+        for name in ("learning_rate", "muon_learning_rate", "grad_clip_norm", "time_limit_s"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"train.{name} is {value}; expected more than 0")
         for name in ("warmup_share", "label_smoothing"):
@@ -172,8 +224,13 @@ class TrainConfig:
             all(0 <= beta < 1 for beta in self.betas),
             f"train.betas is {self.betas}; expected two numbers at least 0, less than 1",
         )
-        schedules = ["cosine", "linear", "constant"]
-        _require(self.schedule in schedules, _one_of("train.schedule", self.schedule, schedules))
+        _require(
+            self.ema_decay is None or 0 <= self.ema_decay < 1,
+            f"train.ema_decay is {self.ema_decay}; expected at least 0, less than 1, or none",
+        )
+        for name, choices in _CHOICES["train"].items():
+            value = getattr(self, name)
+            _require(value in choices, _one_of(f"train.{name}", value, choices))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +249,9 @@ class ComputeConfig:
             re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None,
             _one_of("compute.device", self.device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
         )
-        precisions = ["auto", "fp32", "bf16"]
-        _require(
-            self.precision in precisions,
-            _one_of("compute.precision", self.precision, precisions),
-        )
+        for name, choices in _CHOICES["compute"].items():
+            value = getattr(self, name)
+            _require(value in choices, _one_of(f"compute.{name}", value, choices))
 
 
 def _one_of(path: str, given: object, choices: list[str]) -> str:
@@ -306,6 +361,16 @@ SETTINGS: dict[str, Any] = {
 }
 """Every dotted path of a case, with its type."""
 
+_CHOICES: dict[str, dict[str, list[str]]] = {
+    section: {
+        path.partition(".")[2]: list(typing.get_args(annotation))
+        for path, annotation in SETTINGS.items()
+        if path.startswith(f"{section}.") and typing.get_origin(annotation) is Literal
+    }
+    for section in ("model", "train", "compute")
+}
+"""The values of every setting that has few."""
+
 
 def parse_setting(text: str) -> tuple[str, Setting]:
     """Read `model.depth=4`: the path must exist and the value have its type.
@@ -380,7 +445,7 @@ def _in_words(annotation: Any) -> str:
         return f"[{', '.join('NUMBER' for _ in parts)}]"
     if type(None) in parts:
         return f"{_in_words(parts[0])}, or none"
-    return {int: "a whole number", float: "a number", str: "a name"}[annotation]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}[annotation]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> set[str]:

@@ -99,6 +99,7 @@ DATASETS: Registry[Any] = Registry("dataset", variable="DATASETS", module="vitbe
 AUGMENTATIONS: Registry[Any] = Registry(
     "augmentation", variable="AUGMENTATIONS", module="vitbench.data.augment"
 )
+MIXES: Registry[Any] = Registry("mixture", variable="MIXES", module="vitbench.data.mix")
 POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitbench.models.attention import Attention, Taps
+from vitbench.models.attention import Taps
 
 
 def patchify(images: Tensor, *, patch: int) -> Tensor:
@@ -38,13 +38,14 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then MLP, each on normalised tokens and added to what came in.
 
+    attention: called like `Attention.forward`
     source: arXiv:2010.11929, equations 2 and 3
     """
 
-    def __init__(self, *, width: int, num_heads: int, mlp_hidden: int) -> None:
+    def __init__(self, attention: nn.Module, *, width: int, mlp_hidden: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attention = Attention(width=width, num_heads=num_heads)
+        self.attention = attention
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLP(width=width, hidden=mlp_hidden)
 

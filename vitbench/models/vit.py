@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vitbench.case import ModelConfig
 from vitbench.device import generator
 from vitbench.errors import InputError
-from vitbench.models.attention import Taps
+from vitbench.models.attention import Attention, Taps
 from vitbench.models.blocks import Block, patchify
 from vitbench.models.initialisation import initialise
 from vitbench.models.posemb import PositionEmbedding
@@ -74,14 +74,18 @@ class ViT(nn.Module):
         )
         self.blocks = nn.ModuleList(
             Block(
+                self.make_attention(layer),
                 width=width,
-                num_heads=config.num_heads,
                 mlp_hidden=round(width * config.mlp_ratio),
             )
-            for _ in range(config.depth)
+            for layer in range(config.depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)
+
+    def make_attention(self, layer: int) -> nn.Module:
+        """Make the attention of a block; layer: 0-based."""
+        return Attention(width=self.config.width, num_heads=self.config.num_heads)
 
     @property
     def num_prefix(self) -> int:
