@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches
-from vitbench.device import autocast, synchronize
+from vitbench.device import autocast, randomness, synchronize
+from vitbench.training.averaging import WeightAverage
 from vitbench.training.evaluation import Evaluation
+from vitbench.training.optimizers import Optimizers, make_optimizer
 from vitbench.training.schedules import learning_rate
 
 Samples = dict[str, list[float]]
@@ -81,6 +84,10 @@ def train(
 ) -> Evaluation:
     """Train a classifier in place.
 
+    What the model draws in step s, as for `model.drop_path`, comes from `randomness(seed,
+    "step", s)`, the seed being that of the batches: it depends on nothing that was before. With
+    `train.ema_decay` what is tested, and at the end what the model holds, is the average.
+
     curves: filled with the losses of every step and the accuracies of every epoch
     test: called after every epoch, for the curve; nothing is chosen by it
     returns: what it gave after the last epoch
@@ -88,6 +95,7 @@ def train(
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
+    average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
     started = time.perf_counter()
     model.train()
     for epoch in range(config.epochs):
@@ -98,9 +106,12 @@ def train(
             step = epoch * batches.steps_per_epoch + len(losses)
             rate = learning_rate(step, steps=steps, config=config)
             curves.learning_rate.append(rate)
-            loss, logits = train_step(
-                model, optimizer, images, labels, rate=rate, config=config, compute=compute
-            )
+            with randomness(batches.seed, "step", step, device=compute.device):
+                loss, logits = train_step(
+                    model, optimizer, images, labels, rate=rate, config=config, compute=compute
+                )
+            if average is not None:
+                average.update()
             losses.append(loss)
             correct.append((logits.argmax(dim=1) == labels).float().mean())
             _check_time(started, config.time_limit_s)
@@ -110,7 +121,8 @@ def train(
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        evaluation = test()
+        with contextlib.nullcontext() if average is None else average.in_model():
+            evaluation = test()
         curves.test_accuracy.append(evaluation.accuracy)
         if on_epoch is not None:
             spent = time.perf_counter() - started
@@ -124,12 +136,14 @@ def train(
                     eta_s=spent / (epoch + 1) * (config.epochs - epoch - 1),
                 )
             )
+    if average is not None:
+        average.write()
     return evaluation
 
 
 def train_step(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     images: Tensor,
     labels: Tensor,
     *,
@@ -139,10 +153,11 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Take one step and return the loss and the logits, detached, without waiting for them.
 
+    optimizer: from `make_optimizer`; rate: AdamW's, to which those of the groups are relative
     images: (b, c, h, w); labels: (b,); returns: (), (b, classes)
     """
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["relative_rate"]
     with autocast(compute):
         logits = model(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
@@ -152,21 +167,6 @@ def train_step(
         nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
     optimizer.step()
     return loss.detach(), logits.detach()
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW (arXiv:1711.05101), fused, with decay on the weights of linear layers alone.
-
-    Biases, norms, tokens and embeddings are not decayed, as usual for ViT (arXiv:2106.10270).
-    """
-    decayed = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    known = {id(parameter) for parameter in decayed}
-    other = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": other, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -> None:
