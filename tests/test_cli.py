@@ -97,7 +97,7 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys, monkeypatch):
         main(["reprot"])
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, doctor, rerun\n"
+        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, doctor, train, rerun\n"
     )
 
 

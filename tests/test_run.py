@@ -104,7 +104,7 @@ def test_out_of_memory_is_a_status(monkeypatch):
     def exhausted(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(run, "train", exhausted)
+    monkeypatch.setattr(run, "training", exhausted)
     outcome = run.run(tiny())
     assert outcome.status == "oom"
     assert outcome.error == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -117,7 +117,7 @@ def test_a_crash_is_a_status_with_its_exception(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("by nothing\nsecond line")
 
-    monkeypatch.setattr(run, "train", broken)
+    monkeypatch.setattr(run, "training", broken)
     outcome = run.run(tiny())
     assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by nothing")
     assert isinstance(outcome.defect, ZeroDivisionError)

@@ -6,12 +6,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +16,7 @@ import msgspec
 import numpy as np
 
 from vitbench.errors import InputError, nearest
+from vitbench.files import write_whole
 from vitbench.study import Plan
 
 SCHEMA = "vitbench.record/1"
@@ -218,12 +216,12 @@ class Store:
                 data = _encode_predictions(predictions)
                 digest = hashlib.sha256(data).hexdigest()
                 file = f"{record.stem}-{digest[:8]}.npz"
-                _replace(folder / file, data)
+                write_whole(folder / file, data)
                 record = msgspec.structs.replace(
                     record, predictions=PredictionsFile(file=file, sha256=digest)
                 )
             self._supersede(path)
-            _replace(path, record.to_bytes())
+            write_whole(path, record.to_bytes())
         except OSError as error:
             raise InputError(_cannot_write(folder, error)) from error
         return path
@@ -238,7 +236,7 @@ class Store:
                 / f"{path.stem}-{hashlib.sha256(old).hexdigest()[:8]}.json"
             )
             aside.parent.mkdir(exist_ok=True)
-            _replace(aside, old)
+            write_whole(aside, old)
 
     def find(self, *, machine: str, study: str, budget: str, stem: str) -> Record | None:
         """Return the record of this name, or None; a damaged one is set aside and counts as none."""
@@ -304,21 +302,6 @@ def _encode_predictions(predictions: Predictions) -> bytes:
         confidence=predictions.confidence.astype(np.float16),
     )
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put the bytes at the path at once: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:  # tempfile's would be closed to the user's group
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:
