@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -50,14 +49,15 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.model.state_dict().items()
     }
     about = {
+        "schema": SCHEMA,
         "case": checkpoint.case.to_json(),
         "image_px": checkpoint.image_px,
         "mean": checkpoint.normalization.mean,
         "std": checkpoint.normalization.std,
         "class_names": checkpoint.class_names,
     }
-    metadata = {"format": "pt", "schema": SCHEMA, "vitbench": json.dumps(about)}
-    write_whole(path, save(weights, metadata))
+    # One entry: several would stand in the file in an order that changes from run to run.
+    write_whole(path, save(weights, {"vitbench": json.dumps(about)}))
 
 
 def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
@@ -68,8 +68,11 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
-    about, weights = _read(path)
+    text, weights = _read(path)
     try:
+        about = json.loads(text)
+        if about["schema"] != SCHEMA:
+            raise InputError(f"schema {about['schema']}; this vitbench reads {SCHEMA}")
         case = Case.from_json(about["case"])
         normalization = Normalization(mean=tuple(about["mean"]), std=tuple(about["std"]))
         class_names = tuple(about["class_names"])
@@ -96,7 +99,8 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Return what stands beside the weights, and the weights."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -105,13 +109,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise InputError(f"{path} is damaged, or not safetensors: {error}") from error
-    schema = metadata.get("schema")
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path} has the schema {schema}; expected {SCHEMA}, as vitbench train writes it"
-        )
-    about: dict[str, Any] = json.loads(metadata["vitbench"])
-    return about, weights
+    if "vitbench" not in metadata:
+        raise InputError(f"{path} has weights alone; expected a file that vitbench train wrote")
+    return metadata["vitbench"], weights
 
 
 def _check_fit(path: Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

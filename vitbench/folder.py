@@ -158,7 +158,7 @@ def _train(
     start: State | None,
     on_epoch: Callable[[Progress], None] | None,
 ) -> Finished:
-    store = Store(folder / "results")
+    store = Store(folder / "results", option="-o")
     store.check_writable()
     path = folder / STATE
 

@@ -180,11 +180,13 @@ class Store:
     Files appear whole or not at all. A record that is replaced moves to `superseded/`
     beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
 
+    option: the option by which a user names another folder
     set_aside: the damaged files that this object has renamed
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, option: str = "--study-results") -> None:
         self.root = Path(root)
+        self._option = option
         self.set_aside: list[Path] = []
 
     def folder(self, record: Record) -> Path:
@@ -202,7 +204,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise InputError(_cannot_write(self.root, error)) from error
+            raise InputError(self._cannot_write(self.root, error)) from error
 
     def write(self, record: Record, predictions: Predictions | None = None) -> Path:
         """Write a record, its predictions first, and return the record's path.
@@ -223,8 +225,14 @@ class Store:
             self._supersede(path)
             write_whole(path, record.to_bytes())
         except OSError as error:
-            raise InputError(_cannot_write(folder, error)) from error
+            raise InputError(self._cannot_write(folder, error)) from error
         return path
+
+    def _cannot_write(self, folder: Path, error: OSError) -> str:
+        return (
+            f"cannot write to {folder}: {error.strerror or error}; free it, "
+            f"or name another folder with {self._option}"
+        )
 
     def _supersede(self, path: Path) -> None:
         """Keep a copy of the record that is about to be replaced."""
@@ -302,10 +310,3 @@ def _encode_predictions(predictions: Predictions) -> bytes:
         confidence=predictions.confidence.astype(np.float16),
     )
     return buffer.getvalue()
-
-
-def _cannot_write(folder: Path, error: OSError) -> str:
-    return (
-        f"cannot write to {folder}: {error.strerror or error}; free it, "
-        "or name another folder with --study-results"
-    )
