@@ -16,7 +16,8 @@ from vitbench.case import ComputeConfig
 from vitbench.device import threads
 from vitbench.measure.flops import analytic_forward_flops
 from vitbench.models.vit import build
-from vitbench.training.loop import make_optimizer, train_step
+from vitbench.training.loop import Step, train_step
+from vitbench.training.optimizers import make_optimizer
 
 BATCH = 32
 FP32 = ComputeConfig(device="cpu", precision="fp32")
@@ -57,11 +58,15 @@ def test_forward(benchmark, posemb):
 def test_training_step(benchmark, width):
     """Forward, backward and AdamW."""
     case, model, images = make(benchmark, width=width)
-    labels = torch.arange(BATCH) % 10
-    optimizer = make_optimizer(model, case.train)
-    loss, _ = benchmark(
-        lambda: train_step(
-            model, optimizer, images, labels, rate=1e-3, config=case.train, compute=FP32
-        )
+    step = Step(
+        model=model,
+        optimizer=make_optimizer(model, case.train),
+        images=images,
+        labels=torch.arange(BATCH) % 10,
+        rate=1e-3,
+        random=(0, "step", 0),
+        config=case.train,
+        compute=FP32,
     )
+    loss, _ = benchmark(train_step, step)
     assert torch.isfinite(loss)

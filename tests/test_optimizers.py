@@ -12,7 +12,7 @@ from vits import lively, shape, shapes
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.errors import InputError
-from vitbench.training.loop import train_step
+from vitbench.training.loop import Step, train_step
 from vitbench.training.muon import Muon
 from vitbench.training.optimizers import make_optimizer
 
@@ -25,7 +25,18 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
     images = torch.randn(4, *model.image_shape, generator=own, dtype=torch.float64)
     labels = torch.randint(0, 5, (4,), generator=own)
     config = TrainConfig(**settings)
-    return train_step(model, optimizer, images, labels, rate=rate, config=config, compute=CPU)
+    return train_step(
+        Step(
+            model=model,
+            optimizer=optimizer,
+            images=images,
+            labels=labels,
+            rate=rate,
+            random=(seed, "step", 0),
+            config=config,
+            compute=CPU,
+        )
+    )
 
 
 def names_of(model, parameters) -> set[str]:

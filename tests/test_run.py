@@ -104,7 +104,7 @@ def test_out_of_memory_is_a_status(monkeypatch):
     def exhausted(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(run, "train", exhausted)
+    monkeypatch.setattr(run, "training", exhausted)
     outcome = run.run(tiny())
     assert outcome.status == "oom"
     assert outcome.error == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -117,7 +117,7 @@ def test_a_crash_is_a_status_with_its_exception(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("by nothing\nsecond line")
 
-    monkeypatch.setattr(run, "train", broken)
+    monkeypatch.setattr(run, "training", broken)
     outcome = run.run(tiny())
     assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by nothing")
     assert isinstance(outcome.defect, ZeroDivisionError)
@@ -145,3 +145,94 @@ def test_a_model_of_somebody_elses_runs_without_a_flop_formula():
     assert outcome.status == "ok"
     assert outcome.metrics["forward_flops"].reason.startswith("no FLOP formula")
     assert outcome.metrics["parameters"].value == 3 * 32 * 32 * 10 + 10
+
+
+def three(**settings) -> list[Case]:
+    """A tiny case with three seeds."""
+    case = tiny(data__train_images=400, train__epochs=3, **settings)
+    return [dataclasses.replace(case, seed=seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize("posemb", ["learned1d", "rope2d"])
+def test_seeds_trained_as_one_give_what_each_gives_alone(posemb):
+    """Losses, accuracies and predictions within rounding; counts and rates exactly."""
+    cases = three(model__posemb=posemb)
+    for case, fused in zip(cases, run.run_fused(cases), strict=True):
+        alone = run.run(case)
+        assert fused.status == "ok"
+        assert fused.curves.learning_rate == alone.curves.learning_rate
+        assert fused.curves.train_loss == pytest.approx(alone.curves.train_loss, abs=1e-4)
+        assert fused.curves.test_accuracy == pytest.approx(alone.curves.test_accuracy, abs=2)
+        agree = fused.predictions.predicted == alone.predictions.predicted
+        assert agree.mean() >= 0.98
+        for name in ("train_steps", "forward_flops", "train_flops", "parameters"):
+            assert fused.metrics[name] == alone.metrics[name]
+        assert fused.metrics.keys() == alone.metrics.keys()
+
+
+def test_seeds_trained_as_one_have_no_speed_and_no_memory_of_their_own():
+    """No number, and the reason."""
+    for outcome in run.run_fused(three()):
+        for name in ("train_images_per_second", "peak_memory_mib"):
+            assert outcome.metrics[name].value is None
+            assert outcome.metrics[name].reason == "3 seeds were trained as one"
+        assert outcome.curves.images_per_second == []
+
+
+def test_a_seed_that_diverges_does_so_alone(monkeypatch):
+    """The others go on without it to the end that they have alone."""
+    cases, original = three(), run.build
+
+    def build(config, *, seed, **facts):
+        model = original(config, seed=seed, **facts)
+        if seed == 1:
+            with torch.no_grad():
+                model.head.bias[0] = 3e38
+                model.head.bias[1] = -3e38
+        return model
+
+    expected = [run.run(case).curves.train_loss for case in cases]
+    monkeypatch.setattr(run, "build", build)
+    outcomes = run.run_fused(cases)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert outcomes[1].error.startswith("diverged: loss is ")
+    assert outcomes[1].metrics == {}
+    for place in (0, 2):
+        assert outcomes[place].curves.train_loss == pytest.approx(expected[place], abs=1e-4)
+        assert len(outcomes[place].curves.train_loss) == 30
+
+
+def test_a_seed_that_crashes_does_so_alone(monkeypatch):
+    """An exception between the steps is that of one case."""
+    cases, original = three(), run.check_learned
+    calls = []
+
+    def check(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise ZeroDivisionError("by nothing")
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(run, "check_learned", check)
+    outcomes = run.run_fused(cases)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert isinstance(outcomes[1].defect, ZeroDivisionError)
+
+
+def test_seeds_trained_as_one_have_the_time_of_all():
+    """The limit of a case counts once for every seed."""
+    for outcome in run.run_fused(three(train__time_limit_s=1e-9)):
+        assert outcome.status == "timeout"
+        assert outcome.error.endswith("train.time_limit_s is 1e-09 for each of 3 seeds")
+
+
+def test_what_goes_wrong_in_the_common_part_is_said_of_none(monkeypatch):
+    """Too little memory for all, say, says nothing of one: they have to be run one by one."""
+
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(run.FusedSteps, "take", exhausted)
+    message = "^OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB$"
+    with pytest.raises(run.CannotFuseError, match=message):
+        run.run_fused(three())

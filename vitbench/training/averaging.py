@@ -33,8 +33,9 @@ class WeightAverage:
         self.decay = decay
         self.steps = 0
         held = [*model.parameters(), *model.buffers()]
-        self._weights = [tensor.detach() for tensor in held if tensor.is_floating_point()]
-        self.tensors = [tensor.clone() for tensor in self._weights]
+        # Not their data, which may come to lie elsewhere.
+        self._weights = [tensor for tensor in held if tensor.is_floating_point()]
+        self.tensors = [tensor.detach().clone() for tensor in self._weights]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -46,13 +47,15 @@ class WeightAverage:
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
         """Give the model the average, and its own weights back at the end."""
-        own = [tensor.clone() for tensor in self._weights]
+        own = [tensor.detach().clone() for tensor in self._weights]
         self.write()
         try:
             yield
         finally:
-            torch._foreach_copy_(self._weights, own)
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, own)
 
+    @torch.no_grad()
     def write(self) -> None:
         """Give the model the average for good."""
         torch._foreach_copy_(self._weights, self.tensors)
@@ -61,6 +64,7 @@ class WeightAverage:
         """Return what `load_state_dict` takes to go on as if nothing had been interrupted."""
         return {"steps": self.steps, "tensors": self.tensors}
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where another average of the same model was."""
         self.steps = state["steps"]

@@ -6,8 +6,9 @@ import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from vitbench.training.averaging import WeightAverage
 from vitbench.training.evaluation import Evaluation
 from vitbench.training.optimizers import Optimizers, make_optimizer
 from vitbench.training.schedules import learning_rate
+from vitbench.training.state import State
+
+T = TypeVar("T")
 
 Samples = dict[str, list[float]]
 
@@ -42,6 +46,14 @@ class Progress:
     test_accuracy: float
     images_per_second: float
     eta_s: float
+
+    def line(self, name: str) -> str:
+        """Say it in a line, for the training of that name."""
+        return (
+            f"{name}  epoch {self.epoch}/{self.epochs}  loss {self.train_loss:.3f}  "
+            f"test {self.test_accuracy:.2f} %  {self.images_per_second:.0f} img/s  "
+            f"{self.eta_s:.0f} s left"
+        )
 
 
 @dataclass(kw_only=True)
@@ -72,7 +84,55 @@ class Curves:
         return statistics.median(rates[1:] or rates)
 
 
-def train(
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step that a training asks for.
+
+    images: (b, c, h, w); labels: (b,)
+    rate: learning rate of this step, AdamW's, to which those of the groups are relative
+    random: the seed and the concern of what the model draws in this step
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | Optimizers
+    images: Tensor
+    labels: Tensor
+    rate: float
+    random: tuple[int, str, int]
+    config: TrainConfig
+    compute: ComputeConfig
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        """Make the precision and the randomness of this step those of a forward pass."""
+        with randomness(*self.random, device=self.compute.device), autocast(self.compute):
+            yield
+
+
+Taken = tuple[Tensor, Tensor]
+"""What a step that was taken gave: the loss, (), and the logits, (b, classes); detached."""
+
+Training = Generator[Step, Taken, Evaluation]
+"""A training that yields every step, for whoever drives it to take, and returns its end."""
+
+
+def train(model: nn.Module, batches: Batches, **how: Any) -> Evaluation:
+    """Train a classifier in place; the arguments, errors and result are those of `training`."""
+    return drive(training(model, batches, **how))
+
+
+def drive(training: Generator[Step, Taken, T]) -> T:
+    """Take every step that a training asks for, and return what it returns."""
+    try:
+        step = next(training)
+        while True:
+            step = training.send(train_step(step))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def training(
     model: nn.Module,
     batches: Batches,
     *,
@@ -81,7 +141,10 @@ def train(
     curves: Curves,
     test: Callable[[], Evaluation],
     on_epoch: Callable[[Progress], None] | None = None,
-) -> Evaluation:
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
+    together: int = 1,
+) -> Training:
     """Train a classifier in place.
 
     What the model draws in step s, as for `model.drop_path`, comes from `randomness(seed,
@@ -90,15 +153,36 @@ def train(
 
     curves: filled with the losses of every step and the accuracies of every epoch
     test: called after every epoch, for the curve; nothing is chosen by it
-    returns: what it gave after the last epoch
-    raises: DivergedError when a loss is not finite, TimeLimitError
+    start: where to go on, as `on_state` was given it; None for the beginning
+    on_state: given the state before the first epoch and after every one
+    together: trainings that share the time; each may take as long as all of them
+    returns: what `test` gave after the last epoch
+    raises: DivergedError when a loss is not finite, TimeLimitError, DamagedStateError
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
     average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
+    averaged = contextlib.nullcontext if average is None else average.in_model
     started = time.perf_counter()
+    first = 0
+    if start is not None:
+        start.restore(model, optimizer, average, curves=vars(curves))
+        first, started = start.epoch, started - start.spent_s
+
+    def keep(epoch: int) -> None:
+        if on_state is not None:
+            spent = time.perf_counter() - started
+            series = vars(curves)
+            on_state(State.of(model, optimizer, average, epoch=epoch, curves=series, spent_s=spent))
+
+    if start is None:
+        keep(0)
+    evaluation = None
+    if first == config.epochs:
+        with averaged():
+            evaluation = test()
     model.train()
-    for epoch in range(config.epochs):
+    for epoch in range(first, config.epochs):
         losses: list[Tensor] = []
         correct: list[Tensor] = []
         epoch_started = time.perf_counter()
@@ -106,24 +190,31 @@ def train(
             step = epoch * batches.steps_per_epoch + len(losses)
             rate = learning_rate(step, steps=steps, config=config)
             curves.learning_rate.append(rate)
-            with randomness(batches.seed, "step", step, device=compute.device):
-                loss, logits = train_step(
-                    model, optimizer, images, labels, rate=rate, config=config, compute=compute
-                )
+            loss, logits = yield Step(
+                model=model,
+                optimizer=optimizer,
+                images=images,
+                labels=labels,
+                rate=rate,
+                random=(batches.seed, "step", step),
+                config=config,
+                compute=compute,
+            )
             if average is not None:
                 average.update()
             losses.append(loss)
             correct.append((logits.argmax(dim=1) == labels).float().mean())
-            _check_time(started, config.time_limit_s)
+            _check_time(started, config.time_limit_s, together=together)
         synchronize(compute.device)
         seconds = time.perf_counter() - epoch_started
         curves.train_loss += torch.stack(losses).tolist()
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        with contextlib.nullcontext() if average is None else average.in_model():
+        with averaged():
             evaluation = test()
         curves.test_accuracy.append(evaluation.accuracy)
+        keep(epoch + 1)
         if on_epoch is not None:
             spent = time.perf_counter() - started
             on_epoch(
@@ -138,35 +229,33 @@ def train(
             )
     if average is not None:
         average.write()
+    assert evaluation is not None
     return evaluation
 
 
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | Optimizers,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    rate: float,
-    config: TrainConfig,
-    compute: ComputeConfig,
-) -> tuple[Tensor, Tensor]:
-    """Take one step and return the loss and the logits, detached, without waiting for them.
-
-    optimizer: from `make_optimizer`; rate: AdamW's, to which those of the groups are relative
-    images: (b, c, h, w); labels: (b,); returns: (), (b, classes)
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["relative_rate"]
-    with autocast(compute):
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
+def train_step(step: Step) -> Taken:
+    """Take one step, without waiting for it."""
+    with step.context():
+        logits = step.model(step.images)
+        loss = loss_of(logits, step)
+    step.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
-    if config.grad_clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
-    optimizer.step()
+    update(step)
     return loss.detach(), logits.detach()
+
+
+def loss_of(logits: Tensor, step: Step) -> Tensor:
+    """Return what a step makes smaller, (), of its logits (b, classes)."""
+    return F.cross_entropy(logits, step.labels, label_smoothing=step.config.label_smoothing)
+
+
+def update(step: Step) -> None:
+    """Clip the gradients that the step's model has, and change its weights by them."""
+    for group in step.optimizer.param_groups:
+        group["lr"] = step.rate * group["relative_rate"]
+    if step.config.grad_clip_norm is not None:
+        nn.utils.clip_grad_norm_(step.model.parameters(), step.config.grad_clip_norm)
+    step.optimizer.step()
 
 
 def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -> None:
@@ -196,6 +285,9 @@ def _check_finite(losses: list[float]) -> None:
             raise DivergedError(f"diverged: loss is {loss} at step {step}")
 
 
-def _check_time(started: float, limit_s: float | None) -> None:
-    if limit_s is not None and (spent := time.perf_counter() - started) > limit_s:
-        raise TimeLimitError(f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}")
+def _check_time(started: float, limit_s: float | None, *, together: int) -> None:
+    if limit_s is not None and (spent := time.perf_counter() - started) > limit_s * together:
+        each = f" for each of {together} seeds" if together > 1 else ""
+        raise TimeLimitError(
+            f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}{each}"
+        )
