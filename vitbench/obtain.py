@@ -93,7 +93,7 @@ def obtain(
         status=outcome.status,
         error=outcome.error,
         metrics=outcome.metrics,
-        samples=outcome.curves.samples(),
+        samples=outcome.samples(),
         environment=environment,
         started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(time.perf_counter() - clock, 3),

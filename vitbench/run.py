@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from vitbench.measure.flops import (
 from vitbench.measure.memory import peak_mib, reset_peak
 from vitbench.models.vit import build
 from vitbench.records import Metric, Predictions, Status
-from vitbench.training.evaluation import Evaluation, evaluate
+from vitbench.training.evaluation import Evaluation, diagnose, evaluate
 from vitbench.training.loop import (
     Curves,
     DivergedError,
     Progress,
+    Samples,
     TimeLimitError,
     check_learned,
     train,
@@ -34,6 +35,8 @@ from vitbench.training.loop import (
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
+DIAGNOSED_IMAGES = 64
+"""Test images that a model is given for its diagnostics."""
 
 
 @dataclass(kw_only=True)
@@ -44,8 +47,13 @@ class Outcome:
     error: str | None = None
     metrics: dict[str, Metric] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)
+    diagnostics: Samples = field(default_factory=dict)
     predictions: Predictions | None = None
     defect: Exception | None = None
+
+    def samples(self) -> Samples:
+        """Return every series of the record: of the training, and of the trained model."""
+        return {**self.curves.samples(), **self.diagnostics}
 
 
 def run(
@@ -110,14 +118,13 @@ def _classify(
         normalization=normalization,
     )
 
-    def test() -> Evaluation:
-        images = ordered(
-            test_split,
-            batch_size=EVALUATION_BATCH,
-            device=compute.device,
-            normalization=normalization,
+    def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        return ordered(
+            test_split, batch_size=size, device=compute.device, normalization=normalization
         )
-        return evaluate(model, images, compute=compute)
+
+    def test() -> Evaluation:
+        return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
 
     example = next(iter(batches.epoch(0)))[0][:1]
     flops, flops_reason = _forward_flops(case, model, example)
@@ -142,6 +149,8 @@ def _classify(
         target=final.target.numpy(),
         confidence=final.confidence.numpy(),
     )
+    images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
+    outcome.diagnostics = diagnose(model, images, compute=compute)
     steps = len(outcome.curves.train_loss)
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
