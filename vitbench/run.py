@@ -150,7 +150,11 @@ def _classify(
         confidence=final.confidence.numpy(),
     )
     images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
-    outcome.diagnostics = diagnose(model, images, compute=compute)
+    diagnostics = diagnose(model, images, compute=compute)
+    for name, series in diagnostics.items():
+        if not all(map(math.isfinite, series)):
+            raise DivergedError(f"diverged: {name} of the trained model is not finite: {series}")
+    outcome.diagnostics = diagnostics
     steps = len(outcome.curves.train_loss)
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]

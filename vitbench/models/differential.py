@@ -228,10 +228,10 @@ def half_of_heads(config: ModelConfig) -> int:
     if heads % 2:
         fits = [k for k in range(2, width + 1, 2) if config.head_width or width % k == 0]
         best = min(fits, key=lambda k: abs(k - heads), default=None)
-        advice = f"nearest: {best}" if best else f"model.width {width} has no even divisor"
+        advice = best or f"{heads + 1}, with a model.width that it divides"
         raise InputError(
             f"{config.name}: model.num_heads is {heads}; expected an even number, half of which "
-            f"are differential heads; {advice}"
+            f"are differential heads; nearest: {advice}"
         )
     return heads // 2
 
