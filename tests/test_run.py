@@ -11,6 +11,7 @@ import torch
 from vitbench import device, run
 from vitbench.case import Case
 from vitbench.registry import MODELS
+from vitbench.training import evaluation
 
 TINY = {
     "model.width": 16,
@@ -130,6 +131,43 @@ def test_flops_that_cannot_be_trusted_are_no_number(monkeypatch):
     for name in ("forward_flops", "train_flops"):
         assert metrics[name].value is None
         assert metrics[name].reason
+
+
+@pytest.mark.parametrize("name", ["diffvit", "diffvit_narrow", "diffvit_v2"])
+def test_what_a_model_says_of_itself_is_kept(name):
+    """The learned λ of every block stands beside the curves; a ViT has none."""
+    samples = run.run(tiny(model__name=name, model__depth=2)).samples()
+    assert len(samples["lambda"]) == 2
+    assert len(samples["train_loss"]) == 6
+    assert "lambda" not in run.run(tiny()).samples()
+
+
+def test_a_diagnosis_neither_trains_nor_changes_the_mode():
+    """The model is asked in evaluation mode, once, for a few test images."""
+    asked = []
+
+    class Talking(torch.nn.Linear):
+        def diagnostics(self, images):
+            asked.append((self.training, torch.is_grad_enabled(), tuple(images.shape)))
+            return {"size": [self.weight.norm().item()]}
+
+    model = Talking(3, 4)
+    compute = tiny().compute
+    assert evaluation.diagnose(model, torch.zeros(2, 3), compute=compute)["size"] == [
+        model.weight.norm().item()
+    ]
+    assert asked == [(False, False, (2, 3))]
+    assert model.training
+    assert evaluation.diagnose(torch.nn.Linear(3, 4), torch.zeros(2, 3), compute=compute) == {}
+
+
+def test_a_diagnosis_that_is_no_number_is_a_failure(monkeypatch):
+    """A record holds finite numbers only, and none is left out in silence."""
+    monkeypatch.setattr(run, "diagnose", lambda *args, **kwargs: {"lambda": [0.2, float("nan")]})
+    outcome = run.run(tiny())
+    assert outcome.status == "failed"
+    assert outcome.error == "diverged: lambda of the trained model is not finite: [0.2, nan]"
+    assert outcome.diagnostics == {}
 
 
 def test_a_model_of_somebody_elses_runs_without_a_flop_formula():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 
 import pytest
 import torch
@@ -15,7 +15,15 @@ from vitbench.errors import InputError
 from vitbench.models.timm_weights import load_timm_state, to_timm_state
 
 TABLES = ["none", "learned1d", "learned2d", "sincos1d", "sincos2d"]
-timm_shapes = partial(shapes, stems=["patch"], pools=["cls", "mean"])
+
+
+def timm_shapes(posembs: list[str]) -> st.SearchStrategy[Shape]:
+    """Draw what timm's VisionTransformer has, too."""
+    return shapes(posembs, models=["vit"], stems=["patch"], pools=["cls", "mean"]).map(
+        lambda shape: dataclasses.replace(
+            shape, config=dataclasses.replace(shape.config, head_width=None, head_norm=False)
+        )
+    )
 
 
 def make_timm(shape: Shape, *, no_embed_class: bool = False) -> VisionTransformer:
@@ -32,6 +40,7 @@ def make_timm(shape: Shape, *, no_embed_class: bool = False) -> VisionTransforme
         num_heads=config.num_heads,
         mlp_ratio=(hidden + 0.5) / config.width,  # timm rounds down
         reg_tokens=config.registers,
+        qk_norm=config.qk_norm,
         class_token=token,
         global_pool="token" if token else "avg",
         no_embed_class=no_embed_class,
@@ -93,6 +102,26 @@ def test_a_rotary_model_cannot_be_written():
     """timm's VisionTransformer has no such embedding."""
     with pytest.raises(InputError, match="no position embedding 'rope2d'; expected none or one"):
         to_timm_state(lively(shape(posemb="rope2d")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"name": "diffvit"}, "no differential attention; model.name is 'diffvit'; expected 'vit'"),
+        ({"head_norm": True}, "no norm of single heads; model.head_norm is true; expected false"),
+        (
+            {"head_width": 6},
+            "heads that are as wide together as its tokens; model.head_width is 6; "
+            "expected 8 / 2, or none",
+        ),
+    ],
+    ids=["diffvit", "head_norm", "head_width"],
+)
+def test_attention_that_timm_does_not_have_cannot_be_written(settings, fault):
+    """The message says which setting it is."""
+    with pytest.raises(InputError) as refusal:
+        to_timm_state(lively(shape(**settings)))
+    assert str(refusal.value) == f"timm's VisionTransformer has {fault}"
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         status=outcome.status,
         error=outcome.error,
         metrics=outcome.metrics,
-        samples=outcome.curves.samples(),
+        samples=outcome.samples(),
         environment={**environment, **ran.conditions},
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),

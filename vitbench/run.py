@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +25,13 @@ from vitbench.measure.flops import (
 from vitbench.measure.memory import peak_mib, reset_peak
 from vitbench.models.vit import build
 from vitbench.records import Metric, Predictions, Status
-from vitbench.training.evaluation import Evaluation, evaluate
+from vitbench.training.evaluation import Evaluation, diagnose, evaluate
 from vitbench.training.fused import CannotFuseError, FusedSteps
 from vitbench.training.loop import (
     Curves,
     DivergedError,
     Progress,
+    Samples,
     Step,
     Taken,
     TimeLimitError,
@@ -42,6 +43,8 @@ from vitbench.training.state import DamagedStateError, State
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
+DIAGNOSED_IMAGES = 64
+"""Test images that a model is given for its diagnostics."""
 
 
 @dataclass(kw_only=True)
@@ -52,9 +55,14 @@ class Outcome:
     error: str | None = None
     metrics: dict[str, Metric] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)
+    diagnostics: Samples = field(default_factory=dict)
     predictions: Predictions | None = None
     trained: Checkpoint | None = None
     defect: Exception | None = None
+
+    def samples(self) -> Samples:
+        """Return every series of the record: of the training, and of the trained model."""
+        return {**self.curves.samples(), **self.diagnostics}
 
 
 def run(
@@ -197,14 +205,13 @@ def _classify(
         normalization=normalization,
     )
 
-    def test() -> Evaluation:
-        images = ordered(
-            test_split,
-            batch_size=EVALUATION_BATCH,
-            device=compute.device,
-            normalization=normalization,
+    def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        return ordered(
+            test_split, batch_size=size, device=compute.device, normalization=normalization
         )
-        return evaluate(model, images, compute=compute)
+
+    def test() -> Evaluation:
+        return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
 
     example = next(iter(batches.epoch(0)))[0][:1]
     flops, flops_reason = _forward_flops(case, model, example)
@@ -239,6 +246,12 @@ def _classify(
         normalization=normalization,
         class_names=train_split.class_names,
     )
+    images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
+    diagnostics = diagnose(model, images, compute=compute)
+    for name, series in diagnostics.items():
+        if not all(map(math.isfinite, series)):
+            raise DivergedError(f"diverged: {name} of the trained model is not finite: {series}")
+    outcome.diagnostics = diagnostics
     steps = len(outcome.curves.train_loss)
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]

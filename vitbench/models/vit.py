@@ -10,6 +10,13 @@ from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.attention import Attention, Taps
 from vitbench.models.blocks import Block, draw_paths, patchify
+from vitbench.models.differential import (
+    DifferentialAttention,
+    DifferentialAttentionV2,
+    half_of_head_width,
+    half_of_heads,
+    without_head_norm,
+)
 from vitbench.models.initialisation import initialise
 from vitbench.models.mimetic import initialise_mimetic
 from vitbench.models.pool import SequencePool
@@ -51,7 +58,7 @@ class ViT(nn.Module):
     `global_pool="avg", class_token=False`; the same parameters when `no_embed_class=True` is
     added.
 
-    config: its width is a multiple of num_heads, as ModelConfig checks
+    config: its width is a multiple of num_heads, or it names head_width, as ModelConfig checks
     image_px: (h, w), divided by the patch
     source: arXiv:2010.11929, section 3.1; registers: arXiv:2309.16588
     """
@@ -79,7 +86,7 @@ class ViT(nn.Module):
         self.class_token = nn.Embedding(1, width) if config.pool == "cls" else None
         self.registers = nn.Embedding(config.registers, width) if config.registers else None
         self.posemb: PositionEmbedding = POSEMBS[config.posemb](
-            grid=self.grid, width=width, head_width=width // config.num_heads
+            grid=self.grid, width=width, head_width=self.query_width
         )
         self.blocks = nn.ModuleList(
             Block(
@@ -96,7 +103,19 @@ class ViT(nn.Module):
 
     def make_attention(self, layer: int) -> nn.Module:
         """Make the attention of a block; layer: 0-based."""
-        return Attention(width=self.config.width, num_heads=self.config.num_heads)
+        config = self.config
+        return Attention(
+            width=config.width,
+            num_heads=config.num_heads,
+            head_width=config.head_width,
+            qk_norm=config.qk_norm,
+            head_norm=config.head_norm,
+        )
+
+    @property
+    def query_width(self) -> int:
+        """Size of what the position embedding rotates: one query."""
+        return self.config.query_width
 
     @property
     def num_prefix(self) -> int:
@@ -173,3 +192,80 @@ class ViT(nn.Module):
             return None
         device = self.head.weight.device
         return draw_paths(config.drop_path, depth=config.depth, images=images, device=device)
+
+
+class DifferentialViT(ViT):
+    """Base of the vision transformers with differential attention; all else is a ViT's."""
+
+    @torch.no_grad()
+    def diagnostics(self, images: Tensor) -> dict[str, list[float]]:
+        """Return `lambda`: of every block, the mean over images (b, c, h, w), heads and tokens."""
+        taps: Taps = {}
+        self(images, taps)
+        names = [f"block{layer:02d}.lambda" for layer in range(len(self.blocks))]
+        return {"lambda": [taps[name].double().mean().item() for name in names]}
+
+
+@MODELS.register("diffvit")
+class DiffViT(DifferentialViT):
+    """A ViT with half as many heads, each of two maps, and queries as wide as the ViT's.
+
+    As many maps, matrix products and parameters as a ViT of the same config, but for 4 vectors
+    of a query's width and the weight of the norm in each block.
+    raises: InputError for an odd number of heads, and for `head_norm`, which it has anyhow
+    source: arXiv:2410.05258, section 3.1: "half the heads" of the Transformer it is compared with
+    """
+
+    def make_attention(self, layer: int) -> nn.Module:
+        config = without_head_norm(self.config)
+        return DifferentialAttention(
+            width=config.width,
+            num_heads=half_of_heads(config),
+            query_width=self.query_width,
+            layer=layer,
+            qk_norm=config.qk_norm,
+        )
+
+
+@MODELS.register("diffvit_narrow")
+class DiffViTNarrow(DifferentialViT):
+    """A ViT with as many heads, each of two maps, and queries half as wide as the ViT's.
+
+    Twice as many maps, as many matrix products and parameters, but for the same vectors and norm.
+    raises: InputError for heads of odd width, and for `head_norm`, which it has anyhow
+    source: the layout of timm's `DiffAttention`
+    """
+
+    def make_attention(self, layer: int) -> nn.Module:
+        config = without_head_norm(self.config)
+        return DifferentialAttention(
+            width=config.width,
+            num_heads=config.num_heads,
+            query_width=self.query_width,
+            layer=layer,
+            qk_norm=config.qk_norm,
+        )
+
+    @property
+    def query_width(self) -> int:
+        return half_of_head_width(self.config)
+
+
+@MODELS.register("diffvit_v2")
+class DiffViTV2(DifferentialViT):
+    """A ViT with two queries where it has one, and heads of the same number and width.
+
+    A block has `num_heads · head_width + num_heads` rows of weights more than a ViT's; with an
+    MLP whose hidden size is smaller by half the width, the two are as large.
+    raises: InputError for `head_norm`, which this version leaves out on purpose
+    source: Diff Transformer V2, microsoft/unilm, January 2026
+    """
+
+    def make_attention(self, layer: int) -> nn.Module:
+        config = without_head_norm(self.config)
+        return DifferentialAttentionV2(
+            width=config.width,
+            num_heads=config.num_heads,
+            head_width=config.head_width,
+            qk_norm=config.qk_norm,
+        )
