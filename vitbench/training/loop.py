@@ -45,8 +45,9 @@ class Progress:
 class Curves:
     """Series of a training, filled as it goes, so that a broken one leaves what it had.
 
-    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %),
-    test_accuracy (%), images_per_second: one value an epoch
+    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %; of mixed
+    ones, the class with the larger share is the right one), test_accuracy (%),
+    images_per_second: one value an epoch
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -102,7 +103,7 @@ def train(
                 model, optimizer, images, labels, rate=rate, config=config, compute=compute
             )
             losses.append(loss)
-            correct.append((logits.argmax(dim=1) == labels).float().mean())
+            correct.append((logits.argmax(dim=1) == _likeliest(labels)).float().mean())
             _check_time(started, config.time_limit_s)
         synchronize(compute.device)
         seconds = time.perf_counter() - epoch_started
@@ -139,7 +140,7 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Take one step and return the loss and the logits, detached, without waiting for them.
 
-    images: (b, c, h, w); labels: (b,); returns: (), (b, classes)
+    images: (b, c, h, w); labels: (b,), or probabilities, (b, classes); returns: (), (b, classes)
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -188,6 +189,11 @@ def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -
             f"diverged: accuracy {accuracy:.2f} % is chance, and the loss is flat "
             f"({first:.3f} at first, {last:.3f} at last)"
         )
+
+
+def _likeliest(labels: Tensor) -> Tensor:
+    """Return (b,) classes, of mixed images those of the larger share."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)
 
 
 def _check_finite(losses: list[float]) -> None:
