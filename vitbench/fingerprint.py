@@ -58,9 +58,9 @@ def _python_files(path: Path) -> list[Path]:
 
 
 def _strings(value: object) -> list[str]:
-    """Every string of a JSON value, `imagefolder:photos` also as `imagefolder`."""
+    """Every string of a JSON value, of `imagefolder:photos` also `imagefolder`, of `crop+flip` both."""
     if isinstance(value, str):
-        return [value, value.partition(":")[0]]
+        return [value, value.partition(":")[0], *value.split("+")]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [text for part in inner for text in _strings(part)]
 

@@ -203,6 +203,8 @@ def _classify(
         device=compute.device,
         seed=case.seed,
         normalization=normalization,
+        mix=case.data.mix,
+        mixed_epochs=case.train.epochs * (1 - case.data.mix_off_share),
     )
 
     def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:

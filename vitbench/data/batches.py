@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vitbench.data.augment import composed
 from vitbench.data.sources import Split
 from vitbench.device import generator
 from vitbench.errors import InputError
-from vitbench.registry import AUGMENTATIONS
+from vitbench.registry import MIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,13 @@ class Normalization:
 class Batches:
     """All images of a split on the device; epochs of normalised, augmented batches.
 
-    Order and augmentation depend on the seed and the epoch alone: models trained with the
-    same seed see the same images in the same order, augmented alike.
+    Order, augmentation and mixture depend on the seed and the epoch alone, each on draws of its
+    own: models trained with the same seed see the same images in the same order, augmented
+    alike. All draws are made on the CPU, so that they are the same for every device.
 
+    augment: registered augmentations, joined by "+"
+    mix: registered mixture of pairs of images
+    mixed_epochs: for how many epochs, from the first on, images are mixed, to the nearest step
     raises: InputError when the split is smaller than one batch
     """
 
@@ -63,6 +68,8 @@ class Batches:
         device: str,
         seed: int,
         normalization: Normalization,
+        mix: str = "none",
+        mixed_epochs: float = math.inf,
     ) -> None:
         if len(split) < batch_size:
             raise InputError(
@@ -73,7 +80,10 @@ class Batches:
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._batch_size = batch_size
-        self._augment = AUGMENTATIONS[augment]
+        self._num_classes = len(split.class_names)
+        self._augment = composed(augment)
+        self._mix = MIXES[mix]
+        self._mixed_epochs = mixed_epochs
         self._device = device
         self._seed = seed
         self._normalization = normalization
@@ -84,15 +94,25 @@ class Batches:
         return self._seed
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (b, c, h, w) float32 and (b,) int64; the last, incomplete batch is dropped."""
+        """Yield images, (b, c, h, w) float32, and labels; the last, incomplete batch is dropped.
+
+        labels: (b,) int64, or (b, classes) float32 where images are mixed
+        """
         n = len(self._labels)
         order = torch.randperm(n, generator=generator(self._seed, "order", epoch))
         order = order.to(self._device)
-        draws = generator(self._seed, "augment", epoch, device=self._device)
+        draws = generator(self._seed, "augment", epoch)
+        mix_draws = generator(self._seed, "mix", epoch)
+        mixed_steps = (self._mixed_epochs - epoch) * self.steps_per_epoch
         for step in range(self.steps_per_epoch):
             chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
             images = self._augment(self._images.index_select(0, chosen), generator=draws)
-            yield self._normalization.apply(images), self._labels[chosen]
+            images, labels = self._normalization.apply(images), self._labels[chosen]
+            if step + 0.5 < mixed_steps:
+                images, labels = self._mix(
+                    images, labels, num_classes=self._num_classes, generator=mix_draws
+                )
+            yield images, labels
 
 
 def ordered(

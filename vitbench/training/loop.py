@@ -60,8 +60,9 @@ class Progress:
 class Curves:
     """Series of a training, filled as it goes, so that a broken one leaves what it had.
 
-    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %),
-    test_accuracy (%), images_per_second: one value an epoch
+    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %; of mixed
+    ones, the class with the larger share is the right one), test_accuracy (%),
+    images_per_second: one value an epoch
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Curves:
 class Step:
     """One step that a training asks for.
 
-    images: (b, c, h, w); labels: (b,)
+    images: (b, c, h, w); labels: (b,), or probabilities, (b, classes)
     rate: learning rate of this step, AdamW's, to which those of the groups are relative
     random: the seed and the concern of what the model draws in this step
     """
@@ -203,7 +204,7 @@ def training(
             if average is not None:
                 average.update()
             losses.append(loss)
-            correct.append((logits.argmax(dim=1) == labels).float().mean())
+            correct.append((logits.argmax(dim=1) == _likeliest(labels)).float().mean())
             _check_time(started, config.time_limit_s, together=together)
         synchronize(compute.device)
         seconds = time.perf_counter() - epoch_started
@@ -277,6 +278,11 @@ def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -
             f"diverged: accuracy {accuracy:.2f} % is chance, and the loss is flat "
             f"({first:.3f} at first, {last:.3f} at last)"
         )
+
+
+def _likeliest(labels: Tensor) -> Tensor:
+    """Return (b,) classes, of mixed images those of the larger share."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)
 
 
 def _check_finite(losses: list[float]) -> None:
