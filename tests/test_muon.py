@@ -118,14 +118,16 @@ def test_pieces_are_matrices_of_their_own():
     assert not torch.allclose(weights_of(whole)[0], weights_of(joined)[0], atol=1e-3)
 
 
-def test_leading_axes_count_independent_matrices():
-    """A stack of models is trained as its models would be."""
-    weights, grads = draw(2, 12, 4), draw(2, 12, 4, seed=1)
-    stacked = optimizer_of([weights], [grads], pieces=3)
-    alone = optimizer_of(list(weights), list(grads), pieces=3)
-    stacked.step()
-    alone.step()
-    torch.testing.assert_close(weights_of(stacked)[0], torch.stack(weights_of(alone)))
+def test_a_kernel_is_a_matrix_with_a_row_for_each_output():
+    """A convolution is trained as the linear layer on its windows would be."""
+    weight, grad = draw(12, 4, 3, 3), draw(12, 4, 3, 3, seed=1)
+    kernel, matrix = (
+        optimizer_of([weight], [grad]),
+        optimizer_of([weight.flatten(1)], [grad.flatten(1)]),
+    )
+    kernel.step()
+    matrix.step()
+    torch.testing.assert_close(weights_of(kernel)[0].flatten(1), weights_of(matrix)[0])
 
 
 def test_a_parameter_without_gradient_is_left_alone():

@@ -72,8 +72,8 @@ def test_only_weights_of_layers_decay(shape):
 
 
 @given(shapes())
-def test_muon_trains_the_matrices_inside_the_blocks(shape):
-    """Not the stem, the head, embeddings or vectors; queries, keys and values are apart."""
+def test_muon_trains_the_matrices_between_hidden_spaces(shape):
+    """And later kernels, not the first layer, the head, embeddings or vectors; q, k, v are apart."""
     model = lively(shape)
     muon = make_optimizer(model, TrainConfig(optimizer="muon")).parts[0]
     assert isinstance(muon, Muon)
@@ -82,12 +82,16 @@ def test_muon_trains_the_matrices_inside_the_blocks(shape):
         for group in muon.param_groups
         for name in names_of(model, group["params"])
     }
-    parts = {"attention.qkv": 3, "attention.proj": 1, "mlp.fc1": 1, "mlp.fc2": 1}
+    stages = len(shape.config.stem_channels) if shape.config.stem == "conv" else 0
+    v2 = shape.config.name == "diffvit_v2"  # with two queries for each key and value
+    parts = {"attention.qkv": 4 if v2 else 3, "attention.proj": 1, "mlp.fc1": 1, "mlp.fc2": 1}
+    if v2:
+        parts["attention.mix"] = 1
     assert found == {
         f"blocks.{layer}.{part}.weight": pieces
         for layer in range(shape.config.depth)
         for part, pieces in parts.items()
-    }
+    } | {f"patch_embed.stages.{stage}.weight": 1 for stage in range(1, stages)}
 
 
 def test_each_optimiser_has_its_own_peak_and_the_schedule_of_all():

@@ -18,7 +18,7 @@ patches = st.sampled_from([2, 4, 8])
 
 
 def make_stem(patch: int, *, channels: int = 3) -> ConvStem:
-    stem = ConvStem(ModelConfig(patch=patch, stem="conv", width=8), channels=channels).double()
+    stem = ConvStem(ModelConfig(patch=patch, stem="conv", width=32), channels=channels).double()
     enliven(stem)
     return stem
 
@@ -45,7 +45,7 @@ def kernels(stem: ConvStem, change) -> ConvStem:
 def test_there_is_a_token_for_every_patch(grid, patch, channels):
     """The same grid as that of the linear stem, on every image."""
     tokens = make_stem(patch, channels=channels)(draw_images(grid, patch, channels))
-    assert tokens.shape == (2, grid[0] * grid[1], 8)
+    assert tokens.shape == (2, grid[0] * grid[1], 32)
 
 
 @given(grids, patches)
@@ -97,12 +97,12 @@ def test_the_layout_of_the_images_does_not_matter(grid, patch):
     assert torch.equal(stem(images.contiguous(memory_format=torch.channels_last)), tokens)
 
 
-def test_channels_double_up_to_the_width():
+def test_channels_grow_fourfold_up_to_the_width():
     """A patch of 8 px takes three stages; a narrow model has at least one channel."""
     config = ModelConfig(stem="conv", patch=8, width=64)
-    assert config.stem_channels == (16, 32, 64)
+    assert config.stem_channels == (4, 16, 64)
     shapes = [tuple(c.weight.shape) for c in ConvStem(config, channels=3).stages]
-    assert shapes == [(16, 3, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3)]
+    assert shapes == [(4, 3, 3, 3), (16, 4, 3, 3), (64, 16, 3, 3)]
     assert ModelConfig(patch=16, width=2, num_heads=1).stem_channels == (1, 1, 1, 2)
 
 

@@ -24,9 +24,10 @@ class Muon(torch.optim.Optimizer):
     η is the length by which a step changes what a matrix makes of an input of length 1 (times
     √(r / c) where outputs outnumber inputs), whatever its size; 0.02 is usual.
 
-    params: groups of matrices (…, r, c), where leading axes count independent ones. `pieces` of a
-        group says that each is that many matrices, one below the other: queries, keys and values
-        are three maps of one input, and do better when none is scaled by another
+    params: groups of matrices (r, c), and of kernels of convolutions (r, …), which are matrices of
+        as many columns as they have weights for an output. `pieces` of a group says that each is
+        that many matrices, one below the other: queries, keys and values are three maps of one
+        input, and do better when none is scaled by another
     source: Jordan et al. 2024, kellerjordan.github.io/posts/muon. `torch.optim.Muon` gives the
         same, but always in bf16 and for one matrix after the other: on a CPU that emulates bf16
         3 times as long as this, which takes 30 ms of one core for 4 blocks of width 128.
@@ -58,20 +59,25 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
             ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            new = [part for weight in weights for part in weight.chunk(group["pieces"], dim=-2)]
+            new = _matrices(weights, pieces=group["pieces"])
             parts += new
-            updates += [part for each in ahead for part in each.chunk(group["pieces"], dim=-2)]
-            sizes += [-group["lr"] * max(1, part.shape[-2] / part.shape[-1]) ** 0.5 for part in new]
+            updates += _matrices(ahead, pieces=group["pieces"])
+            sizes += [-group["lr"] * max(1, part.shape[0] / part.shape[1]) ** 0.5 for part in new]
         if parts:
             turned = orthogonal(updates)
             torch._foreach_mul_(turned, sizes)
             torch._foreach_add_(parts, turned)
 
 
+def _matrices(tensors: Iterable[Tensor], *, pieces: int) -> list[Tensor]:
+    """Return views of tensors (r, …) as matrices, each cut into so many."""
+    return [part for each in tensors for part in each.view(len(each), -1).chunk(pieces)]
+
+
 def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
     """Return matrices with the same singular vectors and singular values near 1.
 
-    matrices: each (…, r, c); those of one shape, or of one shape after transposition, are computed
+    matrices: each (r, c); those of one shape, or of one shape after transposition, are computed
         at once, on CUDA in bf16
     """
     wide = [m.mT if m.shape[-2] > m.shape[-1] else m for m in matrices]
@@ -91,17 +97,15 @@ def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
 def newton_schulz(matrices: Tensor) -> Tensor:
     """Bring the singular values of matrices near 1 by five rounds of an odd polynomial.
 
-    matrices: (…, r, c), with r ≤ c for speed
+    matrices: (n, r, c), with r ≤ c for speed
     returns: the same shape; a singular value of 0.002 of the matrix' norm or more has become one
         of 0.68 to 1.21
     """
     a, b, c = COEFFICIENTS
-    x = matrices.flatten(0, -3)
-    if x.is_cuda:
-        x = x.bfloat16()
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
     # The norm is no less than the largest singular value.
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.reshape(matrices.shape).to(matrices.dtype)
+    return x.to(matrices.dtype)
