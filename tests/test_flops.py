@@ -76,7 +76,7 @@ def test_the_calculation_by_hand():
 def test_the_stem_and_the_pooling_by_hand():
     """4 × 4 px in stages of 2 × 3 × 3 products, then 2 products per token for the pooling."""
     config = ModelConfig(patch=4, stem="conv", pool="sequence", width=8, num_heads=1, depth=1)
-    products = 16 * 9 * 3 * 4 + 4 * 9 * 4 * 8 + 8 * 24 + 8 + 8 + 8 * 8 + 2 * 8 * 16 + 2 * 8 + 8 * 10
+    products = 16 * 9 * 3 * 2 + 4 * 9 * 2 * 8 + 8 * 24 + 8 + 8 + 8 * 8 + 2 * 8 * 16 + 2 * 8 + 8 * 10
     facts = {"image_px": (4, 4), "channels": 3, "num_classes": 10}
     assert analytic_forward_flops(config, **facts) == 2 * products
 
