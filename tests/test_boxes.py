@@ -20,8 +20,8 @@ def test_pixels_are_inside_between_the_edges(images, data):
     top, left, bottom, right = torch.tensor(edges).unbind(1)
     box = inside(images, top=top, left=left, bottom=bottom, right=right)
     assert (box.shape, box.dtype) == ((b, 1, h, w), torch.bool)
-    for (t, l, bo, r), found in zip(edges, box[:, 0].tolist(), strict=True):
-        assert found == [[t <= y < bo and l <= x < r for x in range(w)] for y in range(h)]
+    for (y0, x0, y1, x1), found in zip(edges, box[:, 0].tolist(), strict=True):
+        assert found == [[y0 <= y < y1 and x0 <= x < x1 for x in range(w)] for y in range(h)]
 
 
 @given(images=batches(), level=st.integers(0, 255), seed=st.integers(0, 100))

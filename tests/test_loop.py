@@ -38,7 +38,16 @@ def split() -> Split:
     return Split(images=images.to(torch.uint8), labels=labels, class_names=("dark", "bright"))
 
 
-def fit(split, *, curves=None, model=None, on_epoch=None, test=lambda: ALL_RIGHT, **changes):
+def fit(
+    split,
+    *,
+    curves=None,
+    model=None,
+    on_epoch=None,
+    mix="none",
+    test=lambda: ALL_RIGHT,
+    **changes,
+):
     """Train a small model and return it with its curves."""
     config = TrainConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.05, **changes})
     curves = Curves() if curves is None else curves
@@ -53,6 +62,7 @@ def fit(split, *, curves=None, model=None, on_epoch=None, test=lambda: ALL_RIGHT
         device="cpu",
         seed=0,
         normalization=Normalization.of(split),
+        mix=mix,
     )
     train(
         model,
@@ -71,6 +81,14 @@ def test_training_learns(split):
     _, curves = fit(split, epochs=8)
     assert curves.train_loss[-1] < 0.7 * curves.train_loss[0]
     assert curves.train_accuracy[-1] == 100
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "mixup_cutmix"])
+def test_training_learns_from_mixed_images(split, mix):
+    """The loss falls, and most are taken for the class with the larger share."""
+    _, curves = fit(split, epochs=8, mix=mix)
+    assert curves.train_loss[-1] < 0.9 * curves.train_loss[0]
+    assert 80 < curves.train_accuracy[-1] <= 100
 
 
 def test_curves_have_a_value_for_every_step_and_epoch(split):

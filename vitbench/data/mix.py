@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitbench.data.boxes import inside
-from vitbench.data.draws import each, integers, moved, shares
+from vitbench.data.draws import each, integers, shares
 from vitbench.registry import MIXES
 
 MIXUP_ALPHA = 0.8
