@@ -40,6 +40,7 @@ class FusedSteps:
 
     def __init__(self) -> None:
         self._models: list[nn.Module] = []
+        self._own: list[list[nn.Parameter]] = []
         self._parameters: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
 
@@ -56,23 +57,21 @@ class FusedSteps:
         with autocast(steps[0].compute):
             with FoldedAttention():
                 logits = self._forward()(self._parameters, self._buffers, images)
-            losses = [loss_of(own, step) for own, step in zip(logits, steps, strict=True)]
-        for model, step, own in zip(alone, steps, logits, strict=False):
-            _check_alike(model, step, own)
+            losses = [loss_of(part, step) for part, step in zip(logits, steps, strict=True)]
+        for model, step, part in zip(alone, steps, logits, strict=False):
+            _check_alike(model, step, part)
         for stacked in self._parameters.values():
             stacked.grad = None
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        for place, step in enumerate(steps):
-            for name, parameter in step.model.named_parameters():
-                gradients = self._parameters[name].grad
-                parameter.grad = None if gradients is None else gradients[place]
+        for place, (step, own) in enumerate(zip(steps, self._own, strict=True)):
+            for parameter, stacked in zip(own, self._parameters.values(), strict=True):
+                parameter.grad = None if stacked.grad is None else stacked.grad[place]
             update(step)
-        return [
-            (loss.detach(), own) for loss, own in zip(losses, logits.detach().unbind(), strict=True)
-        ]
+        return list(zip((loss.detach() for loss in losses), logits.detach(), strict=True))
 
     def _stack(self, models: list[nn.Module]) -> None:
         self._models = models
+        self._own = [list(model.parameters()) for model in models]
         self._parameters = _stacked([dict(model.named_parameters()) for model in models])
         self._buffers = _stacked([dict(model.named_buffers()) for model in models])
 
@@ -105,7 +104,8 @@ def _check_alike(model: nn.Module, step: Step, logits: Tensor) -> None:
     """Refuse models with state that is neither parameter nor buffer, which a stack lacks."""
     with autocast(step.compute):
         own = model(step.images).float()
-    if not (logits.float() - own).norm() <= LARGEST_DIFFERENCE * own.norm():
+    difference = (logits.float() - own).norm()
+    if own.isfinite().all() and not difference <= LARGEST_DIFFERENCE * own.norm():
         raise CannotFuseError("the models do not give together what each gives alone")
 
 
