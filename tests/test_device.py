@@ -63,6 +63,17 @@ def test_a_missing_device_is_named_with_those_there_are(monkeypatch):
         device.resolve(Case(compute=ComputeConfig(device="cuda")))
 
 
+@given(seed=st.integers(0, 2**40), concern=concerns)
+def test_what_draws_without_a_generator_can_be_given_one(seed, concern):
+    """It draws what the generator of the concern draws, and the state before is back after."""
+    torch.manual_seed(seed % 7)
+    before = torch.get_rng_state()
+    with device.randomness(seed, *concern):
+        drawn = torch.rand(4)
+    assert torch.equal(drawn, torch.rand(4, generator=device.generator(seed, *concern)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_autocast_follows_the_precision():
     """In bf16 a matrix product is computed in bf16, in fp32 it is not."""
     matrix = torch.ones(2, 2)

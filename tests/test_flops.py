@@ -32,11 +32,18 @@ def test_the_count_is_the_calculation(shape):
     assert forward_flops(lively(shape), shape.images()) == expected
 
 
-@pytest.mark.parametrize("posemb", POSEMBS.names())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"posemb": posemb} for posemb in POSEMBS.names()),
+        {"stem": "conv", "pool": "sequence", "layer_scale": 0.1, "drop_path": 0.1},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("patch", [2, 4, 8, 16])
-def test_the_count_is_the_calculation_at_real_sizes(patch, posemb):
+def test_the_count_is_the_calculation_at_real_sizes(patch, settings):
     """32 × 48 px at the default width."""
-    config = ModelConfig(patch=patch, posemb=posemb, depth=2)
+    config = ModelConfig(patch=patch, depth=2, **settings)
     facts = {"image_px": (32, 48), "channels": 3, "num_classes": 10}
     model, images = build(config, **facts, seed=0), torch.zeros(1, 3, 32, 48)
     expected = analytic_forward_flops(config, **facts)
@@ -61,6 +68,22 @@ def test_the_calculation_by_hand():
     products = 48 * 8 + 8 * 24 + 8 + 8 + 8 * 8 + 2 * 8 * 16 + 8 * 10
     facts = {"image_px": (4, 4), "channels": 3, "num_classes": 10}
     assert analytic_forward_flops(config, **facts) == 2 * products
+
+
+def test_the_stem_and_the_pooling_by_hand():
+    """4 × 4 px in stages of 2 × 3 × 3 products, then 2 products per token for the pooling."""
+    config = ModelConfig(patch=4, stem="conv", pool="sequence", width=8, num_heads=1, depth=1)
+    products = 16 * 9 * 3 * 4 + 4 * 9 * 4 * 8 + 8 * 24 + 8 + 8 + 8 * 8 + 2 * 8 * 16 + 2 * 8 + 8 * 10
+    facts = {"image_px": (4, 4), "channels": 3, "num_classes": 10}
+    assert analytic_forward_flops(config, **facts) == 2 * products
+
+
+def test_counting_leaves_the_model_and_the_random_state_alone():
+    """Whatever a model draws or remembers in training."""
+    model, before = lively(s := shape(drop_path=0.5)), torch.get_rng_state()
+    forward_flops(model, s.images())
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_class_token_spares_the_last_block_what_nobody_reads():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vits import Shape, lively, shape, shapes
 
 from vitbench.case import ModelConfig
+from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.vit import ViT, build
 from vitbench.registry import MODELS, POSEMBS
@@ -73,7 +74,7 @@ def test_every_image_is_alone(shape):
     torch.testing.assert_close(model(images), one_by_one, rtol=1e-10, atol=1e-10)
 
 
-@given(shapes(posembs=["none"]), st.randoms(use_true_random=False))
+@given(shapes(posembs=["none"], stems=["patch"]), st.randoms(use_true_random=False))
 def test_without_positions_an_image_is_a_set_of_patches(shape, random):
     """Patches in another order give the same logits."""
     model, images = lively(shape), shape.images()
@@ -82,7 +83,7 @@ def test_without_positions_an_image_is_a_set_of_patches(shape, random):
     torch.testing.assert_close(model(moved), model(images), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "sequence"])
 @pytest.mark.parametrize("name", [name for name in POSEMBS.names() if name != "none"])
 def test_with_positions_order_matters(name, pool):
     """Two patches that change places, in a row or in a column, change the logits."""
@@ -169,18 +170,28 @@ def test_a_register_takes_part():
     assert not torch.allclose(model(images), before)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pool": "cls"},
+        {"pool": "mean"},
+        {"pool": "sequence", "stem": "conv", "layer_scale": 0.5, "drop_path": 0.2},
+    ],
+    ids=["cls", "mean", "sequence"],
+)
 @pytest.mark.parametrize("name", POSEMBS.names())
-def test_under_autocast_the_residual_stream_stays_in_float32(name, pool):
+def test_under_autocast_the_residual_stream_stays_in_float32(name, settings):
     """Products are taken in bf16 and summed in fp32, alike for every arm of a study."""
-    s = shape(posemb=name, pool=pool)
+    s = shape(posemb=name, **settings)
     model, images, taps = build(s.config, **s.facts(), seed=0), s.images().float(), {}
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16), randomness(0):
         halved = model(images, taps)
+    with randomness(0):
+        whole = model(images)
     streams = {name: taps[name].dtype for name in ("tokens", "block00.output", "block01.output")}
     assert set(streams.values()) == {torch.float32}
     assert halved.dtype == torch.bfloat16
-    torch.testing.assert_close(halved.float(), model(images), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(halved.float(), whole, rtol=0.05, atol=0.05)
 
 
 def test_a_patch_that_does_not_divide_the_image_is_refused():
@@ -206,3 +217,50 @@ def test_the_registered_model_is_the_vit():
     """MODELS["vit"] is the class that build makes."""
     assert MODELS["vit"] is ViT
     assert type(rebuilt(shape())) is ViT
+
+
+# what is left out in training -----------------------------------------------------------------
+
+
+def test_a_step_of_training_drops_paths_by_what_was_drawn():
+    """With the factors of `draw_paths` every block adds what it adds, times its factor."""
+    model, taps = lively(s := shape(drop_path=0.6, depth=3)), {}
+    images = s.images(16)
+    with randomness(0, "step", 5):
+        paths = model.draw_paths(16)
+    with randomness(0, "step", 5):
+        model(images, taps)
+    tokens = taps["tokens"]
+    for layer, block in enumerate(model.blocks):
+        half = {"rotate": model.posemb.rotate, "class_only": False, "taps": None, "name": ""}
+        tokens = tokens + paths[layer, 0] * block.attention(block.norm1(tokens), **half)
+        tokens = tokens + paths[layer, 1] * block.mlp(block.norm2(tokens))
+        torch.testing.assert_close(taps[f"block{layer:02d}.output"], tokens)
+    assert (paths == 0).any()
+
+
+@given(shapes(), st.floats(0, 1, exclude_max=True))
+def test_an_evaluation_leaves_nothing_out(shape, rate):
+    """In evaluation mode the model is the one without `drop_path`, and draws nothing."""
+    config = dataclasses.replace(shape.config, drop_path=rate)
+    model, before = lively(dataclasses.replace(shape, config=config)), torch.get_rng_state()
+    assert torch.equal(model.eval()(shape.images()), lively(shape)(shape.images()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_drops_no_paths_draws_nothing():
+    """Training leaves torch's random state alone by default."""
+    model, before = lively(shape()), torch.get_rng_state()
+    model.train()(shape().images())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# initial values -------------------------------------------------------------------------------
+
+
+def test_mimetic_values_are_those_of_the_usual_model_but_for_attention_and_positions():
+    """What the setting does not concern has the same values."""
+    usual, mimetic = (rebuilt(shape(), init=init).state_dict() for init in ("usual", "mimetic"))
+    changed = {name for name in usual if not torch.equal(usual[name], mimetic[name])}
+    attention = {f"blocks.{n}.attention.{w}.weight" for n in (0, 1) for w in ("qkv", "proj")}
+    assert changed == {*attention, "posemb.patch.weight"}

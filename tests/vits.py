@@ -38,20 +38,28 @@ class Shape:
 
 
 @st.composite
-def shapes(draw: st.DrawFn, posembs: Sequence[str] | None = None) -> Shape:
+def shapes(
+    draw: st.DrawFn,
+    posembs: Sequence[str] | None = None,
+    stems: Sequence[str] = ("patch", "conv"),
+    pools: Sequence[str] = ("cls", "mean", "sequence"),
+) -> Shape:
     """Draw a small ViT that is valid with every position embedding, and its images."""
-    patch = draw(st.sampled_from([1, 2, 4]))
+    stem = draw(st.sampled_from(stems))
+    patch = draw(st.sampled_from([1, 2, 4] if stem == "patch" else [2, 4]))
     rows, columns = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     num_heads = draw(st.integers(1, 3))
     config = ModelConfig(
         patch=patch,
+        stem=stem,
         width=4 * num_heads * draw(st.integers(1, 3)),
         num_heads=num_heads,
         depth=draw(st.integers(1, 3)),
         mlp_ratio=draw(st.sampled_from([0.5, 1.3, 2.0])),
         posemb=draw(st.sampled_from(posembs or POSEMBS.names())),
-        pool=draw(st.sampled_from(["cls", "mean"])),
+        pool=draw(st.sampled_from(pools)),
         registers=draw(st.integers(0, 2)),
+        layer_scale=draw(st.sampled_from([None, 0.3])),
     )
     return Shape(
         config=config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
@@ -72,6 +73,22 @@ def generator(seed: int, *concern: str | int, device: str = "cpu") -> torch.Gene
     text = "/".join(str(part) for part in (seed, *concern))
     value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     return torch.Generator(device=device).manual_seed(value % 2**63)
+
+
+@contextlib.contextmanager
+def randomness(seed: int, *concern: str | int, device: str = "cpu") -> Iterator[None]:
+    """Let what draws without a generator, as dropout does, draw from `generator(seed, *concern)`.
+
+    Torch's global random state is afterwards as it was.
+    """
+    state = generator(seed, *concern).initial_seed()
+    on_cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.default_generator.manual_seed(state)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(state)
+        yield
 
 
 def synchronize(device: str) -> None:

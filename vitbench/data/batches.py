@@ -84,6 +84,11 @@ class Batches:
         self._seed = seed
         self._normalization = normalization
 
+    @property
+    def seed(self) -> int:
+        """The seed that order and augmentation depend on."""
+        return self._seed
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (b, c, h, w) float32 and (b,) int64; the last, incomplete batch is dropped."""
         n = len(self._labels)

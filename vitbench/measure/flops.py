@@ -26,15 +26,18 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def forward_flops(model: nn.Module, images: Tensor) -> int:
-    """Count the FLOPs of one image's forward pass by running it.
+    """Count the FLOPs of one image's forward pass by running it, as in an evaluation.
 
     images: (b, c, h, w); the count does not depend on b
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    was_training = model.training
+    model.eval()  # so that nothing is drawn at random or remembered
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
         model(images)
+    model.train(was_training)
     total: int = counter.get_total_flops()
     return total // len(images)
 
@@ -52,13 +55,26 @@ def analytic_forward_flops(
     num_patches = (image_px[0] // config.patch) * (image_px[1] // config.patch)
     n = num_patches + config.registers + (config.pool == "cls")
     d, hidden = config.width, round(config.width * config.mlp_ratio)
-    embed = num_patches * channels * config.patch**2 * d
+    embed = _embed_products(config, image_px=image_px, channels=channels)
+    pool = 2 * num_patches * d if config.pool == "sequence" else 0
     # Keys and values of all tokens, the rest of a block for the m tokens that read: in the
     # last block before a class-token head that is one.
     readers = config.depth * n - (n - 1 if config.pool == "cls" else 0)
     read = config.depth * n * 2 * d * d
     mixed = readers * (2 * d * d + 2 * n * d + 2 * d * hidden)
-    return 2 * (embed + read + mixed + d * num_classes)
+    return 2 * (embed + read + mixed + pool + d * num_classes)
+
+
+def _embed_products(config: ModelConfig, *, image_px: tuple[int, int], channels: int) -> int:
+    """Count the multiplications of a stem for one image."""
+    height, width = image_px
+    if config.stem == "patch":
+        return height * width * channels * config.width
+    products, before = 0, channels
+    for stage, after in enumerate(config.stem_channels):
+        products += (height >> stage) * (width >> stage) * 9 * before * after
+        before = after
+    return products
 
 
 def checked_forward_flops(

@@ -16,11 +16,13 @@ def to_timm_state(model: ViT) -> dict[str, Tensor]:
     """Write a ViT's weights under the names and in the shapes of timm's `VisionTransformer`.
 
     returns: what a `VisionTransformer` of the same sizes loads strictly, given
-        `reg_tokens=model.config.registers`, and for pool "mean" `global_pool="avg",
-        class_token=False`; the rows of `pos_embed` for the class token and the
-        registers are 0
-    raises: InputError for a position embedding that is not a table added to the patches
+        `reg_tokens=model.config.registers`, for pool "mean" `global_pool="avg",
+        class_token=False`, and with a layer scale `init_values`; the rows of `pos_embed` for the
+        class token and the registers are 0
+    raises: InputError for a position embedding that is not a table added to the patches, and for
+        a stem or a pooling that timm's model does not have
     """
+    _require_timms_parts(model)
     if isinstance(model.posemb, AddedTable):
         table = model.posemb.table().detach()
     elif isinstance(model.posemb, NoPosition):
@@ -66,6 +68,18 @@ def load_timm_state(model: ViT, state: Mapping[str, Tensor]) -> None:
         rows = rows[len(tokens) :]
 
 
+def _require_timms_parts(model: ViT) -> None:
+    for name, own, theirs in (
+        ("stem", model.config.stem, ["patch"]),
+        ("pool", model.config.pool, ["cls", "mean"]),
+    ):
+        if own not in theirs:
+            raise InputError(
+                f"timm's VisionTransformer has no model.{name} {own!r}; "
+                f"expected {' or '.join(map(repr, theirs))}"
+            )
+
+
 def _require_fit(model: ViT, state: Mapping[str, Tensor]) -> None:
     if isinstance(model.posemb, NoPosition) == ("pos_embed" in state) or not isinstance(
         model.posemb, NoPosition | Learned1d
@@ -95,7 +109,12 @@ def _require_fit(model: ViT, state: Mapping[str, Tensor]) -> None:
 def _renamed(model: ViT) -> dict[str, str]:
     """Map the names of the tensors that are the same, but for their shape, to timm's."""
     names = [name for name in model.state_dict() if name.startswith(("blocks.", "head."))]
-    renamed = {name: name.replace(".attention.", ".attn.") for name in names}
+    renamed = {
+        name: name.replace(".attention.", ".attn.")
+        .replace(".scale1", ".ls1.gamma")
+        .replace(".scale2", ".ls2.gamma")
+        for name in names
+    }
     norm = "norm" if model.config.pool == "cls" else "fc_norm"
     for part in ("weight", "bias"):
         renamed[f"patch_embed.{part}"] = f"patch_embed.proj.{part}"

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from vitbench.case import ModelConfig
-from vitbench.device import generator
+from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.attention import Attention, Taps
-from vitbench.models.blocks import Block, patchify
+from vitbench.models.blocks import Block, draw_paths, patchify
 from vitbench.models.initialisation import initialise
+from vitbench.models.mimetic import initialise_mimetic
+from vitbench.models.pool import SequencePool
 from vitbench.models.posemb import PositionEmbedding
+from vitbench.models.stem import ConvStem
 from vitbench.registry import MODELS, POSEMBS
 
 
@@ -26,14 +29,14 @@ def build(
 
     Torch's global random state is left as it was.
     """
-    with torch.random.fork_rng(devices=[]):
-        # What a constructor draws and `initialise` leaves alone depends on the seed, too.
-        state = generator(seed, "init").initial_seed()
-        torch.default_generator.manual_seed(state)
+    # What a constructor draws and `initialise` leaves alone depends on the seed, too.
+    with randomness(seed, "init"):
         model: nn.Module = MODELS[config.name](
             config, image_px=image_px, channels=channels, num_classes=num_classes
         )
     initialise(model, seed=seed)
+    if config.init == "mimetic":
+        initialise_mimetic(model, seed=seed)
     return model
 
 
@@ -41,10 +44,12 @@ def build(
 class ViT(nn.Module):
     """Patches in, pre-norm encoder, logits out.
 
-    The head reads the normalised class token (`pool="cls"`), or the normalised mean of the
-    patch tokens (`pool="mean"`: then there is no class token). The same function as timm's
-    `VisionTransformer` with `global_pool="token"`, or `global_pool="avg", class_token=False`;
-    the same parameters when `no_embed_class=True` is added.
+    The head reads the normalised class token (`pool="cls"`), the normalised mean of the patch
+    tokens (`pool="mean"`), or a weighted mean of the normalised patch tokens
+    (`pool="sequence"`); without `pool="cls"` there is no class token. With the stem "patch" and
+    the first two, the same function as timm's `VisionTransformer` with `global_pool="token"`, or
+    `global_pool="avg", class_token=False`; the same parameters when `no_embed_class=True` is
+    added.
 
     config: its width is a multiple of num_heads, as ModelConfig checks
     image_px: (h, w), divided by the patch
@@ -66,7 +71,11 @@ class ViT(nn.Module):
         self.config = config
         self.image_shape = (channels, *image_px)
         self.grid = (image_px[0] // patch, image_px[1] // patch)
-        self.patch_embed = nn.Linear(channels * patch**2, width)
+        self.patch_embed = (
+            ConvStem(config, channels=channels)
+            if config.stem == "conv"
+            else nn.Linear(channels * patch**2, width)
+        )
         self.class_token = nn.Embedding(1, width) if config.pool == "cls" else None
         self.registers = nn.Embedding(config.registers, width) if config.registers else None
         self.posemb: PositionEmbedding = POSEMBS[config.posemb](
@@ -77,10 +86,12 @@ class ViT(nn.Module):
                 self.make_attention(layer),
                 width=width,
                 mlp_hidden=round(width * config.mlp_ratio),
+                layer_scale=config.layer_scale,
             )
             for layer in range(config.depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.sequence_pool = SequencePool(width=width) if config.pool == "sequence" else None
         self.head = nn.Linear(width, num_classes)
 
     def make_attention(self, layer: int) -> nn.Module:
@@ -107,6 +118,7 @@ class ViT(nn.Module):
         if taps is not None:
             taps["tokens"] = tokens
         last = len(self.blocks) - 1
+        paths = self.draw_paths(len(images))
         for layer, block in enumerate(self.blocks):
             tokens = block(
                 tokens,
@@ -116,8 +128,9 @@ class ViT(nn.Module):
                 class_only=layer == last and self.class_token is not None and taps is None,
                 taps=taps,
                 name=f"block{layer:02d}",
+                kept=None if paths is None else paths[layer],
             )
-        features = self.norm(self.pool(tokens))
+        features = self.pool(tokens)
         if taps is not None:
             taps["features"] = features
         logits: Tensor = self.head(features)
@@ -128,7 +141,9 @@ class ViT(nn.Module):
         if images.shape[1:] != self.image_shape:
             given, expected = tuple(images.shape[1:]), self.image_shape
             raise InputError(f"images are {given}; expected {expected} (channels, height, width)")
-        patches = self.posemb.add(self.patch_embed(patchify(images, patch=self.config.patch)))
+        if self.config.stem == "patch":
+            images = patchify(images, patch=self.config.patch)
+        patches = self.posemb.add(self.patch_embed(images))
         prefix = [
             embedding.weight.expand(len(images), -1, -1)
             for embedding in (self.class_token, self.registers)
@@ -140,7 +155,21 @@ class ViT(nn.Module):
         return torch.cat([*prefix, patches], dim=1) if prefix else patches
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Reduce tokens (b, n, d) to what the head reads, (b, d)."""
+        """Normalise tokens (b, n, d) and reduce them to what the head reads, (b, d)."""
         if self.class_token is not None:
-            return tokens[:, 0]
-        return tokens[:, self.num_prefix :].mean(dim=1)
+            features: Tensor = self.norm(tokens[:, 0])
+            return features
+        patches = tokens[:, self.num_prefix :]
+        if self.sequence_pool is None:
+            features = self.norm(patches.mean(dim=1))
+        else:
+            features = self.sequence_pool(self.norm(patches))
+        return features
+
+    def draw_paths(self, images: int) -> Tensor | None:
+        """Draw the factors of what the blocks add to so many images; None for 1 everywhere."""
+        config = self.config
+        if not self.training or config.drop_path == 0:
+            return None
+        device = self.head.weight.device
+        return draw_paths(config.drop_path, depth=config.depth, images=images, device=device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 
 from vitbench.device import autocast
-from vitbench.training.loop import Step, Taken, loss_of, update
+from vitbench.training.step import Step, Taken, loss_of, update
 
 LARGEST_DIFFERENCE = 0.05
 """Of a model's logits, alone and among others, over their own size, above which they differ by
 more than rounding does: 1e-6 is usual in float32, 1e-2 in bfloat16."""
+
+
+Draw = Callable[..., Tensor]
 
 
 class CannotFuseError(Exception):
@@ -55,8 +59,7 @@ class FusedSteps:
             self._stack([step.model for step in steps])
         images = torch.stack([step.images for step in steps])
         with autocast(steps[0].compute):
-            with FoldedAttention():
-                logits = self._forward()(self._parameters, self._buffers, images)
+            logits = self._forward(images, generators=[step.generator() for step in steps])
             losses = [loss_of(part, step) for part, step in zip(logits, steps, strict=True)]
         for model, step, part in zip(alone, steps, logits, strict=False):
             _check_alike(model, step, part)
@@ -75,16 +78,19 @@ class FusedSteps:
         self._parameters = _stacked([dict(model.named_parameters()) for model in models])
         self._buffers = _stacked([dict(model.named_buffers()) for model in models])
 
-    def _forward(self) -> Callable[..., Tensor]:
+    def _forward(self, images: Tensor, *, generators: Sequence[torch.Generator]) -> Tensor:
+        """Map (seed, b, c, h, w) to logits (seed, b, classes)."""
         model = self._models[0]
 
         def forward(
             parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor
         ) -> Tensor:
-            logits: Tensor = functional_call(model, (parameters, buffers), (images,))
+            with StackedCalls(images, generators=generators):
+                logits: Tensor = functional_call(model, (parameters, buffers), (images,))
             return logits
 
-        return vmap(forward)
+        logits: Tensor = vmap(forward)(self._parameters, self._buffers, images)
+        return logits
 
 
 def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -102,18 +108,28 @@ def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _check_alike(model: nn.Module, step: Step, logits: Tensor) -> None:
     """Refuse models with state that is neither parameter nor buffer, which a stack lacks."""
-    with autocast(step.compute):
+    with step.randomness(), autocast(step.compute):
         own = model(step.images).float()
     difference = (logits.float() - own).norm()
     if own.isfinite().all() and not difference <= LARGEST_DIFFERENCE * own.norm():
         raise CannotFuseError("the models do not give together what each gives alone")
 
 
-class FoldedAttention(TorchFunctionMode):
-    """Lets fused attention of stacked models be one call, with the seeds as part of the batch.
+class StackedCalls(TorchFunctionMode):
+    """Does for stacked models at once what `vmap` does seed by seed, or does not do.
 
-    torch maps it over a stack on CUDA devices alone; on a CPU it would go seed by seed.
+    Attention is one call, with the seeds as part of the batch; torch maps it over a stack on CUDA
+    devices alone. `torch.rand` and `torch.randn` give every seed its own draws, those that it gets
+    alone.
+
+    images: of one model, as `vmap` hands them to it
+    generators: one for every seed
     """
+
+    def __init__(self, images: Tensor, *, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self._images = images
+        self._generators = generators
 
     def __torch_function__(
         self,
@@ -122,12 +138,18 @@ class FoldedAttention(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and len(args) == 3 and not kwargs:
-            return _Folded.apply(*args)
-        return func(*args, **(kwargs or {}))
+            return _Attention.apply(*args)
+        if func in (torch.rand, torch.randn) and "generator" not in kwargs:
+            draw = partial(func, *args, **kwargs)
+            return _Draws.apply(self._images, draw, self._generators)
+        if func is Tensor.contiguous and "memory_format" in kwargs:
+            return args[0]  # it changes no value, and vmap knows no layout but the usual
+        return func(*args, **kwargs)
 
 
-class _Folded(torch.autograd.Function):
+class _Attention(torch.autograd.Function):
     """Attention of q, k, v (b, k, n, c), and of a stack of them, (seed, b, k, n, c)."""
 
     @staticmethod
@@ -147,3 +169,25 @@ class _Folded(torch.autograd.Function):
         )
         mixed = F.scaled_dot_product_attention(q, k, v)
         return rearrange(mixed, "(s b) k n c -> s b k n c", s=seeds), 0
+
+
+class _Draws(torch.autograd.Function):
+    """What one model draws, and what a stack of them does; `images` show that there is a stack."""
+
+    @staticmethod
+    def forward(images: Tensor, draw: Draw, generators: Sequence[torch.Generator]) -> Tensor:
+        return draw(generator=generators[0])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: draws have no derivative."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        images: Tensor,
+        draw: Draw,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Tensor, int]:
+        return torch.stack([draw(generator=own) for own in generators]), 0

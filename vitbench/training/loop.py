@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -10,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches
-from vitbench.device import autocast, synchronize
+from vitbench.device import synchronize
+from vitbench.training.averaging import WeightAverage
 from vitbench.training.evaluation import Evaluation
+from vitbench.training.optimizers import make_optimizer
 from vitbench.training.schedules import learning_rate
-from vitbench.training.state import State
+from vitbench.training.state import State, Stateful
+from vitbench.training.step import Step, Taken, train_step
 
 T = TypeVar("T")
 
@@ -81,26 +84,6 @@ class Curves:
         return statistics.median(rates[1:] or rates)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step that a training asks for.
-
-    images: (b, c, h, w); labels: (b,)
-    rate: learning rate of this step
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    images: Tensor
-    labels: Tensor
-    rate: float
-    config: TrainConfig
-    compute: ComputeConfig
-
-
-Taken = tuple[Tensor, Tensor]
-"""What a step that was taken gave: the loss, (), and the logits, (b, classes); detached."""
-
 Training = Generator[Step, Taken, Evaluation]
 """A training that yields every step, for whoever drives it to take, and returns its end."""
 
@@ -136,6 +119,10 @@ def training(
 ) -> Training:
     """Train a classifier in place.
 
+    What the model draws in step s, as for `model.drop_path`, comes from `randomness(seed,
+    "step", s)`, the seed being that of the batches: it depends on nothing that was before. With
+    `train.ema_decay` what is tested, and at the end what the model holds, is the average.
+
     curves: filled with the losses of every step and the accuracies of every epoch
     test: called after every epoch, for the curve; nothing is chosen by it
     start: where to go on, as `on_state` was given it; None for the beginning
@@ -146,21 +133,27 @@ def training(
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
-    started = time.perf_counter()
-    first = 0
+    average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if average is not None:
+        parts["average"] = average
+    first, started = 0, time.perf_counter()
     if start is not None:
-        start.restore(model, optimizer, curves=vars(curves))
+        start.restore(parts, curves=vars(curves))
         first, started = start.epoch, started - start.spent_s
 
     def keep(epoch: int) -> None:
         if on_state is not None:
             spent = time.perf_counter() - started
-            series = vars(curves)
-            on_state(State.of(model, optimizer, epoch=epoch, curves=series, spent_s=spent))
+            on_state(State.of(parts, epoch=epoch, curves=vars(curves), spent_s=spent))
+
+    def tested() -> Evaluation:
+        with contextlib.nullcontext() if average is None else average.in_model():
+            return test()
 
     if start is None:
         keep(0)
-    evaluation = test() if first == config.epochs else None
+    evaluation = tested() if first == config.epochs else None
     model.train()
     for epoch in range(first, config.epochs):
         losses: list[Tensor] = []
@@ -176,9 +169,12 @@ def training(
                 images=images,
                 labels=labels,
                 rate=rate,
+                draws=(batches.seed, step),
                 config=config,
                 compute=compute,
             )
+            if average is not None:
+                average.update()
             losses.append(loss)
             correct.append((logits.argmax(dim=1) == labels).float().mean())
             _check_time(started, config.time_limit_s, together=together)
@@ -188,7 +184,7 @@ def training(
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        evaluation = test()
+        evaluation = tested()
         curves.test_accuracy.append(evaluation.accuracy)
         keep(epoch + 1)
         if on_epoch is not None:
@@ -203,48 +199,10 @@ def training(
                     eta_s=spent / (epoch + 1) * (config.epochs - epoch - 1),
                 )
             )
+    if average is not None:
+        average.write()
     assert evaluation is not None
     return evaluation
-
-
-def train_step(step: Step) -> Taken:
-    """Take one step, without waiting for it."""
-    with autocast(step.compute):
-        logits = step.model(step.images)
-        loss = loss_of(logits, step)
-    step.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
-    update(step)
-    return loss.detach(), logits.detach()
-
-
-def loss_of(logits: Tensor, step: Step) -> Tensor:
-    """Return what a step makes smaller, (), of its logits (b, classes)."""
-    return F.cross_entropy(logits, step.labels, label_smoothing=step.config.label_smoothing)
-
-
-def update(step: Step) -> None:
-    """Clip the gradients that the step's model has, and change its weights by them."""
-    for group in step.optimizer.param_groups:
-        group["lr"] = step.rate
-    if step.config.grad_clip_norm is not None:
-        nn.utils.clip_grad_norm_(step.model.parameters(), step.config.grad_clip_norm)
-    step.optimizer.step()
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW (arXiv:1711.05101), fused, with decay on the weights of linear layers alone.
-
-    Biases, norms, tokens and embeddings are not decayed, as usual for ViT (arXiv:2106.10270).
-    """
-    decayed = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    known = {id(parameter) for parameter in decayed}
-    other = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": other, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -> None:
