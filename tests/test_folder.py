@@ -23,7 +23,13 @@ from vitbench.records import Record
 from vitbench.training import loop
 from vitbench.training.state import DamagedStateError, read_state
 
-SETTINGS = {**TINY, "train.epochs": 3}
+SETTINGS = {
+    **TINY,
+    "train.epochs": 3,
+    "train.optimizer": "muon",
+    "train.ema_decay": 0.9,
+    "model.drop_path": 0.3,
+}
 STEPS = 9
 MEASURED = {"train_images_per_second", "peak_memory_mib"}
 

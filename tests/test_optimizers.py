@@ -12,9 +12,9 @@ from vits import lively, shape, shapes
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.errors import InputError
-from vitbench.training.loop import Step, train_step
 from vitbench.training.muon import Muon
 from vitbench.training.optimizers import make_optimizer
+from vitbench.training.step import Step, train_step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
 
@@ -24,7 +24,6 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
     own = torch.Generator().manual_seed(seed)
     images = torch.randn(4, *model.image_shape, generator=own, dtype=torch.float64)
     labels = torch.randint(0, 5, (4,), generator=own)
-    config = TrainConfig(**settings)
     return train_step(
         Step(
             model=model,
@@ -32,8 +31,8 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
             images=images,
             labels=labels,
             rate=rate,
-            random=(seed, "step", 0),
-            config=config,
+            draws=(0, 0),
+            config=TrainConfig(**settings),
             compute=CPU,
         )
     )

@@ -32,14 +32,13 @@ from vitbench.training.loop import (
     DivergedError,
     Progress,
     Samples,
-    Step,
-    Taken,
     TimeLimitError,
     check_learned,
     drive,
     training,
 )
 from vitbench.training.state import DamagedStateError, State
+from vitbench.training.step import Step, Taken
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""

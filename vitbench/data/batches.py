@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,11 +40,16 @@ class Normalization:
 
     def apply(self, images: Tensor) -> Tensor:
         """Turn (b, c, h, w) uint8 into float32 of mean 0 and standard deviation 1."""
-        mean = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
-        scale = (1 / (255 * std)).to(images.device, torch.float32)
-        shift = (-mean / std).to(images.device, torch.float32)
+        scale, shift = _scale_and_shift(self, images.device)
         return torch.addcmul(shift, images.to(torch.float32), scale)
+
+
+@lru_cache(maxsize=8)  # moving them in every step would make an accelerator wait each time
+def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean = torch.tensor(normalization.mean, dtype=torch.float64).view(-1, 1, 1)
+    std = torch.tensor(normalization.std, dtype=torch.float64).view(-1, 1, 1)
+    scale, shift = 1 / (255 * std), -mean / std
+    return scale.to(device, torch.float32), shift.to(device, torch.float32)
 
 
 class Batches:

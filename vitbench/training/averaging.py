@@ -33,7 +33,7 @@ class WeightAverage:
         self.decay = decay
         self.steps = 0
         held = [*model.parameters(), *model.buffers()]
-        # Not their data, which may come to lie elsewhere.
+        # The tensors themselves: where their values lie may change (see `FusedSteps`).
         self._weights = [tensor for tensor in held if tensor.is_floating_point()]
         self.tensors = [tensor.detach().clone() for tensor in self._weights]
 
@@ -64,7 +64,6 @@ class WeightAverage:
         """Return what `load_state_dict` takes to go on as if nothing had been interrupted."""
         return {"steps": self.steps, "tensors": self.tensors}
 
-    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where another average of the same model was."""
         self.steps = state["steps"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,11 +19,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 
-from vitbench.training.loop import Step, Taken, loss_of, update
+from vitbench.device import autocast
+from vitbench.training.step import Step, Taken, loss_of, update
 
 LARGEST_DIFFERENCE = 0.05
 """Of a model's logits, alone and among others, over their own size, above which they differ by
 more than rounding does: 1e-6 is usual in float32, 1e-2 in bfloat16."""
+
+
+Draw = Callable[..., Tensor]
 
 
 class CannotFuseError(Exception):
@@ -39,6 +44,7 @@ class FusedSteps:
 
     def __init__(self) -> None:
         self._models: list[nn.Module] = []
+        self._own: list[list[nn.Parameter]] = []
         self._parameters: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
 
@@ -52,39 +58,39 @@ class FusedSteps:
         if self._models != [step.model for step in steps]:
             self._stack([step.model for step in steps])
         images = torch.stack([step.images for step in steps])
-        with steps[0].context():
-            with FoldedAttention():
-                logits = self._forward()(self._parameters, self._buffers, images)
-            losses = [loss_of(own, step) for own, step in zip(logits, steps, strict=True)]
-        for model, step, own in zip(alone, steps, logits, strict=False):
-            _check_alike(model, step, own)
+        with autocast(steps[0].compute):
+            logits = self._forward(images, generators=[step.generator() for step in steps])
+            losses = [loss_of(part, step) for part, step in zip(logits, steps, strict=True)]
+        for model, step, part in zip(alone, steps, logits, strict=False):
+            _check_alike(model, step, part)
         for stacked in self._parameters.values():
             stacked.grad = None
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        for place, step in enumerate(steps):
-            for name, parameter in step.model.named_parameters():
-                gradients = self._parameters[name].grad
-                parameter.grad = None if gradients is None else gradients[place]
+        for place, (step, own) in enumerate(zip(steps, self._own, strict=True)):
+            for parameter, stacked in zip(own, self._parameters.values(), strict=True):
+                parameter.grad = None if stacked.grad is None else stacked.grad[place]
             update(step)
-        return [
-            (loss.detach(), own) for loss, own in zip(losses, logits.detach().unbind(), strict=True)
-        ]
+        return list(zip((loss.detach() for loss in losses), logits.detach(), strict=True))
 
     def _stack(self, models: list[nn.Module]) -> None:
         self._models = models
+        self._own = [list(model.parameters()) for model in models]
         self._parameters = _stacked([dict(model.named_parameters()) for model in models])
         self._buffers = _stacked([dict(model.named_buffers()) for model in models])
 
-    def _forward(self) -> Callable[..., Tensor]:
+    def _forward(self, images: Tensor, *, generators: Sequence[torch.Generator]) -> Tensor:
+        """Map (seed, b, c, h, w) to logits (seed, b, classes)."""
         model = self._models[0]
 
         def forward(
             parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor
         ) -> Tensor:
-            logits: Tensor = functional_call(model, (parameters, buffers), (images,))
+            with StackedCalls(images, generators=generators):
+                logits: Tensor = functional_call(model, (parameters, buffers), (images,))
             return logits
 
-        return vmap(forward)
+        logits: Tensor = vmap(forward)(self._parameters, self._buffers, images)
+        return logits
 
 
 def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -102,17 +108,28 @@ def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _check_alike(model: nn.Module, step: Step, logits: Tensor) -> None:
     """Refuse models with state that is neither parameter nor buffer, which a stack lacks."""
-    with step.context():
+    with step.randomness(), autocast(step.compute):
         own = model(step.images).float()
-    if not (logits.float() - own).norm() <= LARGEST_DIFFERENCE * own.norm():
+    difference = (logits.float() - own).norm()
+    if own.isfinite().all() and not difference <= LARGEST_DIFFERENCE * own.norm():
         raise CannotFuseError("the models do not give together what each gives alone")
 
 
-class FoldedAttention(TorchFunctionMode):
-    """Lets fused attention of stacked models be one call, with the seeds as part of the batch.
+class StackedCalls(TorchFunctionMode):
+    """Does for stacked models at once what `vmap` does seed by seed, or does not do.
 
-    torch maps it over a stack on CUDA devices alone; on a CPU it would go seed by seed.
+    Attention is one call, with the seeds as part of the batch; torch maps it over a stack on CUDA
+    devices alone. `torch.rand` and `torch.randn` give every seed its own draws, those that it gets
+    alone.
+
+    images: of one model, as `vmap` hands them to it
+    generators: one for every seed
     """
+
+    def __init__(self, images: Tensor, *, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self._images = images
+        self._generators = generators
 
     def __torch_function__(
         self,
@@ -121,12 +138,16 @@ class FoldedAttention(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and len(args) == 3 and not kwargs:
-            return _Folded.apply(*args)
-        return func(*args, **(kwargs or {}))
+            return _Attention.apply(*args)
+        if func in (torch.rand, torch.randn) and "generator" not in kwargs:
+            draw = partial(func, *args, **kwargs)
+            return _Draws.apply(self._images, draw, self._generators)
+        return func(*args, **kwargs)
 
 
-class _Folded(torch.autograd.Function):
+class _Attention(torch.autograd.Function):
     """Attention of q, k, v (b, k, n, c), and of a stack of them, (seed, b, k, n, c)."""
 
     @staticmethod
@@ -146,3 +167,25 @@ class _Folded(torch.autograd.Function):
         )
         mixed = F.scaled_dot_product_attention(q, k, v)
         return rearrange(mixed, "(s b) k n c -> s b k n c", s=seeds), 0
+
+
+class _Draws(torch.autograd.Function):
+    """What one model draws, and what a stack of them does; `images` show that there is a stack."""
+
+    @staticmethod
+    def forward(images: Tensor, draw: Draw, generators: Sequence[torch.Generator]) -> Tensor:
+        return draw(generator=generators[0])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: draws have no derivative."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        images: Tensor,
+        draw: Draw,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Tensor, int]:
+        return torch.stack([draw(generator=own) for own in generators]), 0

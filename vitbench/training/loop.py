@@ -6,22 +6,22 @@ import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches
-from vitbench.device import autocast, randomness, synchronize
+from vitbench.device import synchronize
 from vitbench.training.averaging import WeightAverage
 from vitbench.training.evaluation import Evaluation
-from vitbench.training.optimizers import Optimizers, make_optimizer
+from vitbench.training.optimizers import make_optimizer
 from vitbench.training.schedules import learning_rate
-from vitbench.training.state import State
+from vitbench.training.state import State, Stateful
+from vitbench.training.step import Step, Taken, train_step
 
 T = TypeVar("T")
 
@@ -60,9 +60,8 @@ class Progress:
 class Curves:
     """Series of a training, filled as it goes, so that a broken one leaves what it had.
 
-    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %; of mixed
-    ones, the class with the larger share is the right one), test_accuracy (%),
-    images_per_second: one value an epoch
+    train_loss, learning_rate: one value a step; train_accuracy (augmented images, %),
+    test_accuracy (%), images_per_second: one value an epoch
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -84,34 +83,6 @@ class Curves:
         rates = self.images_per_second
         return statistics.median(rates[1:] or rates)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step that a training asks for.
-
-    images: (b, c, h, w); labels: (b,), or probabilities, (b, classes)
-    rate: learning rate of this step, AdamW's, to which those of the groups are relative
-    random: the seed and the concern of what the model draws in this step
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer | Optimizers
-    images: Tensor
-    labels: Tensor
-    rate: float
-    random: tuple[int, str, int]
-    config: TrainConfig
-    compute: ComputeConfig
-
-    @contextlib.contextmanager
-    def context(self) -> Iterator[None]:
-        """Make the precision and the randomness of this step those of a forward pass."""
-        with randomness(*self.random, device=self.compute.device), autocast(self.compute):
-            yield
-
-
-Taken = tuple[Tensor, Tensor]
-"""What a step that was taken gave: the loss, (), and the logits, (b, classes); detached."""
 
 Training = Generator[Step, Taken, Evaluation]
 """A training that yields every step, for whoever drives it to take, and returns its end."""
@@ -163,25 +134,26 @@ def training(
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
     average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
-    averaged = contextlib.nullcontext if average is None else average.in_model
-    started = time.perf_counter()
-    first = 0
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if average is not None:
+        parts["average"] = average
+    first, started = 0, time.perf_counter()
     if start is not None:
-        start.restore(model, optimizer, average, curves=vars(curves))
+        start.restore(parts, curves=vars(curves))
         first, started = start.epoch, started - start.spent_s
 
     def keep(epoch: int) -> None:
         if on_state is not None:
             spent = time.perf_counter() - started
-            series = vars(curves)
-            on_state(State.of(model, optimizer, average, epoch=epoch, curves=series, spent_s=spent))
+            on_state(State.of(parts, epoch=epoch, curves=vars(curves), spent_s=spent))
+
+    def tested() -> Evaluation:
+        with contextlib.nullcontext() if average is None else average.in_model():
+            return test()
 
     if start is None:
         keep(0)
-    evaluation = None
-    if first == config.epochs:
-        with averaged():
-            evaluation = test()
+    evaluation = tested() if first == config.epochs else None
     model.train()
     for epoch in range(first, config.epochs):
         losses: list[Tensor] = []
@@ -197,7 +169,7 @@ def training(
                 images=images,
                 labels=labels,
                 rate=rate,
-                random=(batches.seed, "step", step),
+                draws=(batches.seed, step),
                 config=config,
                 compute=compute,
             )
@@ -212,8 +184,7 @@ def training(
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        with averaged():
-            evaluation = test()
+        evaluation = tested()
         curves.test_accuracy.append(evaluation.accuracy)
         keep(epoch + 1)
         if on_epoch is not None:
@@ -232,31 +203,6 @@ def training(
         average.write()
     assert evaluation is not None
     return evaluation
-
-
-def train_step(step: Step) -> Taken:
-    """Take one step, without waiting for it."""
-    with step.context():
-        logits = step.model(step.images)
-        loss = loss_of(logits, step)
-    step.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
-    update(step)
-    return loss.detach(), logits.detach()
-
-
-def loss_of(logits: Tensor, step: Step) -> Tensor:
-    """Return what a step makes smaller, (), of its logits (b, classes)."""
-    return F.cross_entropy(logits, step.labels, label_smoothing=step.config.label_smoothing)
-
-
-def update(step: Step) -> None:
-    """Clip the gradients that the step's model has, and change its weights by them."""
-    for group in step.optimizer.param_groups:
-        group["lr"] = step.rate * group["relative_rate"]
-    if step.config.grad_clip_norm is not None:
-        nn.utils.clip_grad_norm_(step.model.parameters(), step.config.grad_clip_norm)
-    step.optimizer.step()
 
 
 def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -> None:
@@ -280,11 +226,6 @@ def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -
         )
 
 
-def _likeliest(labels: Tensor) -> Tensor:
-    """Return (b,) classes, of mixed images those of the larger share."""
-    return labels if labels.ndim == 1 else labels.argmax(dim=1)
-
-
 def _check_finite(losses: list[float]) -> None:
     for step, loss in enumerate(losses):
         if not math.isfinite(loss):
@@ -297,3 +238,8 @@ def _check_time(started: float, limit_s: float | None, *, together: int) -> None
         raise TimeLimitError(
             f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}{each}"
         )
+
+
+def _likeliest(labels: Tensor) -> Tensor:
+    """Return (b,) classes, of mixed images those of the larger share."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)

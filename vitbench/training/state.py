@@ -8,14 +8,11 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from vitbench.files import write_whole
-from vitbench.training.averaging import WeightAverage
-from vitbench.training.optimizers import Optimizers
 
 HEAD = "vitbench.state/1"
 
@@ -24,29 +21,37 @@ class DamagedStateError(Exception):
     """A file that should hold a state cannot be read as one."""
 
 
+class Stateful(Protocol):
+    """A part of a training that can say how it stands, and be brought there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and numbers, in lists and dicts."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take back what `state_dict` gave."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """All that the rest of a training depends on, apart from its case and its data.
 
-    epoch: epochs that are done; all that the next draw follows from it
-    model, optimizer, average: what their `state_dict` gave; None where there is no average
+    epoch: epochs that are done; what is drawn in the next follows from it
+    parts: what the `state_dict` of the model, the optimiser, … gave
     curves: series of numbers so far
     spent_s: seconds of training and testing so far
     """
 
     epoch: int
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    average: dict[str, Any] | None
+    parts: dict[str, dict[str, Any]]
     curves: dict[str, list[float]]
     spent_s: float
 
     @classmethod
     def of(
         cls,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | Optimizers,
-        average: WeightAverage | None,
+        parts: Mapping[str, Stateful],
         *,
         epoch: int,
         curves: Mapping[str, list[float]],
@@ -55,35 +60,24 @@ class State:
         """Take down where a training stands; tensors are shared with it, not copied."""
         return cls(
             epoch=epoch,
-            model=model.state_dict(),
-            optimizer=optimizer.state_dict(),
-            average=None if average is None else average.state_dict(),
+            parts={name: part.state_dict() for name, part in parts.items()},
             curves={name: list(series) for name, series in curves.items()},
             spent_s=spent_s,
         )
 
-    def restore(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | Optimizers,
-        average: WeightAverage | None,
-        *,
-        curves: Mapping[str, list[float]],
-    ) -> None:
+    def restore(self, parts: Mapping[str, Stateful], *, curves: Mapping[str, list[float]]) -> None:
         """Bring a training that has just been set up to where this one stood.
 
         raises: DamagedStateError when the state is that of another model or optimiser
         """
         try:
-            model.load_state_dict(self.model)
-            optimizer.load_state_dict(self.optimizer)
-            if average is not None:
-                average.load_state_dict(self.average or {})
+            for name, part in parts.items():
+                part.load_state_dict(self.parts[name])
+            for name, series in curves.items():
+                series[:] = self.curves[name]
         except (RuntimeError, ValueError, KeyError) as error:
             first_line = (str(error).splitlines() or [""])[0]
             raise DamagedStateError(f"the state is of another training: {first_line}") from error
-        for name, series in curves.items():
-            series[:] = self.curves[name]
 
 
 def write_state(path: Path, state: State, *, about: Mapping[str, Any]) -> None:
