@@ -211,7 +211,7 @@ def test_seeds_trained_as_one_give_what_each_gives_alone(posemb):
 def test_seeds_trained_as_one_have_no_speed_and_no_memory_of_their_own():
     """No number, and the reason."""
     for outcome in run.run_fused(three()):
-        for name in ("train_images_per_second", "peak_memory_mib"):
+        for name in ("train_images_per_second", "train_seconds", "peak_memory_mib"):
             assert outcome.metrics[name].value is None
             assert outcome.metrics[name].reason == "3 seeds were trained as one"
         assert outcome.curves.images_per_second == []

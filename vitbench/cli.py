@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FINE, FOUND, USAGE, DAMAGED = 0, 1, 2, 13
 
-MEASURED_UNITS = ("img/s", "MiB")
+MEASURED_UNITS = ("img/s", "s", "MiB")
 """Units of metrics that vary from run to run of the same case."""
 
 

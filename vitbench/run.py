@@ -255,6 +255,7 @@ def _classify(
     outcome.diagnostics = diagnostics
     steps = len(outcome.curves.train_loss)
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
+    per_epoch = batches.steps_per_epoch * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
     outcome.metrics = {
         "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
@@ -264,6 +265,12 @@ def _classify(
             value=None if speed_reason else outcome.curves.steady_images_per_second,
             unit="img/s",
             better="higher",
+            reason=speed_reason,
+        ),
+        "train_seconds": Metric(
+            value=None if speed_reason else outcome.curves.seconds(images_per_epoch=per_epoch),
+            unit="s",
+            better="lower",
             reason=speed_reason,
         ),
         "train_steps": Metric(value=float(steps), unit="steps"),

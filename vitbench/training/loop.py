@@ -77,6 +77,10 @@ class Curves:
             for name, series in vars(self).items()
         }
 
+    def seconds(self, *, images_per_epoch: int) -> float:
+        """Return the wall time of all epochs, without that of the tests between them."""
+        return sum(images_per_epoch / rate for rate in self.images_per_second)
+
     @property
     def steady_images_per_second(self) -> float:
         """Median over the epochs, without the first, which warms up, where there are more."""
