@@ -191,10 +191,16 @@ def three(**settings) -> list[Case]:
     return [dataclasses.replace(case, seed=seed) for seed in range(3)]
 
 
-@pytest.mark.parametrize("posemb", ["learned1d", "rope2d"])
-def test_seeds_trained_as_one_give_what_each_gives_alone(posemb):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__posemb": "rope2d"},
+        {"train__optimizer": "muon", "train__ema_decay": 0.9, "model__drop_path": 0.3},
+    ],
+)
+def test_seeds_trained_as_one_give_what_each_gives_alone(settings):
     """Losses, accuracies and predictions within rounding; counts and rates exactly."""
-    cases = three(model__posemb=posemb)
+    cases = three(**settings)
     for case, fused in zip(cases, run.run_fused(cases), strict=True):
         alone = run.run(case)
         assert fused.status == "ok"
