@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -263,11 +265,19 @@ def test_a_seed_that_crashes_does_so_alone(monkeypatch):
     assert isinstance(outcomes[1].defect, ZeroDivisionError)
 
 
-def test_seeds_trained_as_one_have_the_time_of_all():
-    """The limit of a case counts once for every seed."""
-    for outcome in run.run_fused(three(train__time_limit_s=1e-9)):
+def test_seeds_trained_as_one_have_the_time_of_all(monkeypatch):
+    """A limit that each seed keeps alone is kept by all of them together, and it is a limit."""
+    ticks = itertools.count()  # a clock that each look moves on
+    clock = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
+    monkeypatch.setattr("vitbench.training.loop.time", clock)
+    before = next(ticks)
+    run.run(three(train__time_limit_s=1e9)[0])
+    limit = float(next(ticks) - before)
+    assert run.run(three(train__time_limit_s=limit)[0]).status == "ok"
+    assert [o.status for o in run.run_fused(three(train__time_limit_s=limit))] == ["ok"] * 3
+    for outcome in run.run_fused(three(train__time_limit_s=limit / 2)):
         assert outcome.status == "timeout"
-        assert outcome.error.endswith("train.time_limit_s is 1e-09 for each of 3 seeds")
+        assert outcome.error.endswith(f"train.time_limit_s is {limit / 2:g} for each of 3 seeds")
 
 
 def test_what_goes_wrong_in_the_common_part_is_said_of_none(monkeypatch):
