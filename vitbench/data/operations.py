@@ -138,7 +138,7 @@ def perform(images: Tensor, *, operations: Tensor, magnitude: Tensor) -> Tensor:
     order = operations.argsort(stable=True)
     counts = operations.bincount(minlength=len(OPERATIONS)).tolist()
     images = images.index_select(0, moved(order, images))
-    groups, magnitudes = images.split(counts), magnitude[order].split(counts)
+    groups, magnitudes = torch.split(images, counts), torch.split(magnitude[order], counts)
     done = []
     if mapped := sum(counts[: len(MAPS)]):
         height, width = images.shape[2:]
@@ -159,11 +159,11 @@ def _grey(images: Tensor) -> Tensor:
     """Return (b, 1, h, w) float32, whole numbers: 0.2989 R + 0.587 G + 0.114 B, rounded down."""
     if images.shape[1] == 1:
         return images.float()
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = torch.split(images, 1, dim=1)
     return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
 
 
-def _away_from(other: Tensor, images: Tensor, magnitude: Tensor) -> Tensor:
+def _away_from(other: Tensor, images: Tensor, *, magnitude: Tensor) -> Tensor:
     """Return images + magnitude · (images − other)."""
     share = each(magnitude, images)
     return _to_levels(torch.addcmul(images * (1 + share), other, -share))
