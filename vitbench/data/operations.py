@@ -163,7 +163,7 @@ def _grey(images: Tensor) -> Tensor:
     return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
 
 
-def _away_from(other: Tensor, images: Tensor, magnitude: Tensor) -> Tensor:
+def _away_from(other: Tensor, images: Tensor, *, magnitude: Tensor) -> Tensor:
     """Return images + magnitude · (images − other)."""
     share = each(magnitude, images)
     return _to_levels(torch.addcmul(images * (1 + share), other, -share))
