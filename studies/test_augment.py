@@ -31,8 +31,25 @@ study = Study(
     note=NOTE,
 )
 
+diffvit = Study(
+    "augment_diffvit",
+    base=Case.of(model="diffvit"),
+    arms=ARMS,
+    baseline="basic",
+    metrics=METRICS,
+    equal=["train_steps", "forward_flops", "parameters"],
+    question="Which augmentation makes a small Diff-ViT better, and what does it cost?",
+    note=NOTE,
+)
+
 
 @study.cases
 def test_augment(case, run_case):
+    record = run_case(case)
+    assert record.metric("test_accuracy") > case.chance_accuracy
+
+
+@diffvit.cases
+def test_augment_diffvit(case, run_case):
     record = run_case(case)
     assert record.metric("test_accuracy") > case.chance_accuracy

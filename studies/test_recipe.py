@@ -17,6 +17,8 @@ study = Study(
         "muon": {"train.optimizer": "muon"},
         "ema": {"train.ema_decay": 0.99},
         "linear_schedule": {"train.schedule": "linear"},
+        "mixup": {"data.mix": "mixup"},
+        "mixup_early": {"data.mix": "mixup", "data.mix_off_share": 0.3},
     },
     baseline="base",
     metrics=[
