@@ -427,6 +427,13 @@ def test_a_seed_that_is_missing_alone_is_trained_alone(pytester, study):
     assert record["metrics"]["train_images_per_second"]["value"] > 0
 
 
+def test_a_seed_that_is_missing_is_no_fault_of_the_others(pytester, study):
+    """Where none is to be made, the seeds that are there pass."""
+    run(pytester, "-k", "s0")
+    result = run(pytester, "--study-fuse-seeds", "--study-rerun", "none")
+    result.assert_outcomes(passed=2, failed=2)
+
+
 def test_the_ini_setting_fuses_seeds_too(pytester, study):
     """As every option has one."""
     pytester.makeini("[pytest]\nstudy_fuse_seeds = true\naddopts = -p no:hypothesispytest\n")

@@ -183,7 +183,8 @@ class Session:
 
         if done := self.fused.pop((item.path, cell.study, cell.arm, cell.case), None):
             return done
-        cells = [cell, *(self.other_seeds(cell, item) if self.settings.fuse_seeds else [])]
+        fused = self.settings.fuse_seeds and self.settings.rerun != "none"
+        cells = [cell, *(self.other_seeds(cell, item) if fused else [])]
         obtained, *others = obtain_seeds(
             cells,
             store=store,
