@@ -1,7 +1,7 @@
 """How well does a transformer classify after some minutes on a CPU, and what makes it fast?
 
     pytest studies -k speedrun --study-dataset cifar10 --study-set data.train_images=none \\
-        --study-set train.epochs=6
+        --study-set train.epochs=9
 """
 
 from vitbench import Case, Study
