@@ -79,7 +79,7 @@ def test_tokens_attend_to_what_is_like_them_and_take_it_away(num_heads, seed):
     """Both products correlate with the identity, the first positively, the second negatively."""
     model = mimetic(num_heads, seed=seed)
     for product in query_key(model):
-        assert product.diagonal().mean() > 2 * product.std()
+        assert product.diagonal().mean() > 1.5 * product.std()
     assert value_projection(model).diagonal().mean() < -4 * value_projection(model).std()
 
 

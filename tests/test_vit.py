@@ -77,6 +77,21 @@ def test_the_head_reads_the_features(shape):
 
 
 @given(shapes())
+def test_what_the_head_reads_is_made_of_the_last_tokens(shape):
+    """The class token or the mean, normalised; or the weighted mean of the normalised."""
+    model, taps = lively(shape), {}
+    model(shape.images(), taps=taps)
+    tokens = taps[f"block{shape.config.depth - 1:02d}.output"]
+    patches = tokens[:, model.num_prefix :]
+    expected = {
+        "cls": lambda: model.norm(tokens[:, 0]),
+        "mean": lambda: model.norm(patches.mean(dim=1)),
+        "sequence": lambda: model.sequence_pool(model.norm(patches)),
+    }
+    torch.testing.assert_close(taps["features"], expected[shape.config.pool]())
+
+
+@given(shapes())
 def test_every_image_is_alone(shape):
     """A batch gives what its images give one by one."""
     model, images = lively(shape), shape.images(3)

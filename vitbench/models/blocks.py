@@ -41,7 +41,7 @@ class Block(nn.Module):
 
     attention: called like `Attention.forward`
     layer_scale: first value of the learned factors, one a channel, of what each half adds
-        (arXiv:2103.17239, equation 10); None for no factors
+        (arXiv:2103.17239); None for no factors
     source: arXiv:2010.11929, equations 2 and 3
     """
 
@@ -99,16 +99,16 @@ class Block(nn.Module):
 def draw_paths(rate: float, *, depth: int, images: int, device: torch.device | None) -> Tensor:
     """Draw which images skip which halves of the blocks in a step of training.
 
-    rate: probability that a half of the last block is skipped, in [0, 1); that of a block before
-        it is proportional to the number of blocks before that one
+    rate: probability that a half of the last block is skipped, in [0, 1). Those of the blocks
+        before it fall in equal steps to 0 for the first, which may be the only one.
     returns: (l, 2, b, 1, 1): 0 where a half is skipped, otherwise the 1 / (1 - probability) that
         keeps the mean of what is added. Drawn from torch's global generator of the device,
-        which the training loop seeds for every step (`vitbench.device.randomness`).
-    source: arXiv:1603.09382; each half on its own and per image as in timm, whose rates these are
+        which the training loop seeds for every step (`vitbench.device.randomness`; not on MPS).
+    source: arXiv:1603.09382; halves and images are drawn apart as in timm
     """
-    probability = 1 - torch.linspace(0, rate, depth, device=device).view(-1, 1, 1, 1, 1)
+    kept = 1 - torch.linspace(0, rate, depth, device=device).view(-1, 1, 1, 1, 1)
     draws = torch.rand(depth, 2, images, 1, 1, device=device)
-    return (draws < probability) / probability
+    return (draws < kept) / kept
 
 
 def _scaled(change: Tensor, *factors: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ class SequencePool(nn.Module):
     """The mean of the tokens, weighted by the softmax of their products with a learned query.
 
     The query starts at 0, where this is the mean.
-    source: arXiv:2104.05704, section 3.3; there the query has a bias, which a softmax ignores
+    source: arXiv:2104.05704; there the query has a bias, which a softmax ignores
     """
 
     def __init__(self, *, width: int) -> None:

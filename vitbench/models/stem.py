@@ -16,7 +16,7 @@ class ConvStem(nn.Module):
 
     Each stage halves both sides, so a patch of 4 px takes two; see `ModelConfig.stem_channels`.
     raises: InputError unless the patch is a power of two from 2 on
-    source: the tokenizer of arXiv:2104.05704, section 3.3 (3 × 3 convolutions with a padding of
+    source: the tokenizer of arXiv:2104.05704 (3 × 3 convolutions with a padding of
         1). There the windows of the pooling are 3 × 3 and overlap; here they are 2 × 2, so that
         a mirrored image gives mirrored tokens wherever the kernels are symmetric. There are
         biases here, which cost nothing.
