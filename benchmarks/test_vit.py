@@ -16,8 +16,8 @@ from vitbench.case import ComputeConfig
 from vitbench.device import threads
 from vitbench.measure.flops import analytic_forward_flops
 from vitbench.models.vit import build
-from vitbench.training.loop import Step, train_step
 from vitbench.training.optimizers import make_optimizer
+from vitbench.training.step import Step, train_step
 
 BATCH = 32
 FP32 = ComputeConfig(device="cpu", precision="fp32")
@@ -64,7 +64,7 @@ def test_training_step(benchmark, width):
         images=images,
         labels=torch.arange(BATCH) % 10,
         rate=1e-3,
-        random=(0, "step", 0),
+        draws=(0, 0),
         config=case.train,
         compute=FP32,
     )
