@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms.v2 import functional as F
 
 from vitbench.device import generator
@@ -58,10 +59,11 @@ TORCHVISION: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 @st.composite
 def batches(draw: st.DrawFn, *, smallest_px: int = 1, largest_px: int = 24) -> Tensor:
-    """Draw (b, c, h, w) uint8, c being 1 or 3: noise, of all levels or of few."""
+    """Draw (b, c, h, w) uint8, c being 1 or 3: noise, of all levels, of few, or of one."""
     side = st.integers(smallest_px, largest_px)
     shape = (draw(st.integers(1, 5)), draw(st.sampled_from([1, 3])), draw(side), draw(side))
-    first, last = sorted(draw(st.tuples(st.integers(0, 255), st.integers(0, 255))))
+    first = draw(st.integers(0, 255))
+    last = min(first + draw(st.sampled_from([0, 1, 10, 255])), 255)
     own = generator(draw(st.integers(0, 10**6)), "batch")
     return torch.randint(first, last + 1, shape, generator=own).to(torch.uint8)
 
@@ -80,3 +82,12 @@ def by_torchvision(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
     """Perform an operation on each image of a batch, one after the other."""
     pairs = zip(images, magnitude.tolist(), strict=True)
     return torch.stack([TORCHVISION[name](image, value) for image, value in pairs])
+
+
+def elsewhere() -> FakeTensorMode:
+    """Return a context in which tensors have shapes and devices, but no values.
+
+    Images can lie on an accelerator that this machine has not. Tensors of two devices do not
+    meet in it, and to ask for a value, for which one had to wait, is refused.
+    """
+    return FakeTensorMode(allow_non_fake_inputs=True)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import elsewhere
 
 from vitbench.data import augment
 from vitbench.data.augment import (
@@ -35,6 +36,9 @@ EVERY = pytest.mark.parametrize("name", [*AUGMENTATIONS.names(), *COMPOSITIONS])
 CHANGING = pytest.mark.parametrize(
     "name", [n for n in (*AUGMENTATIONS.names(), *COMPOSITIONS) if "none" not in n]
 )
+
+SORTING = {"autoaugment", "randaugment", "trivialaugment", "color_jitter"}
+"""Those that sort images by operation: how many have drawn which is asked of the draws."""
 
 
 def noise(b: int, c: int = 3, h: int = 12, w: int = 10) -> torch.Tensor:
@@ -73,6 +77,15 @@ def test_an_image_does_not_depend_on_the_others(name, seed, place):
     found = augmentation(images, generator=generator(seed))
     among_others = augmentation(others, generator=generator(seed))
     assert torch.equal(found[place], among_others[place])
+
+
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS.names()) - SORTING))
+def test_nothing_waits_for_images_on_another_device(name):
+    """Draws are made beside the generator; only they are sent."""
+    with elsewhere():
+        images = torch.empty(4, 3, 12, 10, dtype=torch.uint8, device="cuda")
+        found = AUGMENTATIONS[name](images, generator=generator(0))
+    assert (found.shape, found.dtype, found.device) == (images.shape, torch.uint8, images.device)
 
 
 @CHANGING

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import batches, by_torchvision, magnitudes
+from pictures import batches, by_torchvision, elsewhere, magnitudes
 from torch import Tensor
 
 from vitbench.data.geometry import MAPS, warp
@@ -60,6 +60,15 @@ def test_magnitudes_of_policies_move_every_pixel_as_torchvision_does(name, polic
 def test_magnitude_0_moves_nothing(name, images):
     """Whatever the size."""
     assert torch.equal(moved(name, images, torch.zeros(len(images))), images)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_may_lie_on_the_cpu(name):
+    """While images lie on another device; nothing waits for them."""
+    with elsewhere():
+        images = torch.empty(4, 3, 8, 9, dtype=torch.uint8, device="cuda")
+        found = moved(name, images, torch.empty(4))
+    assert (found.shape, found.dtype, found.device) == (images.shape, torch.uint8, images.device)
 
 
 @given(images=batches(), shift=st.integers(-30, 30))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import elsewhere
 from scipy import stats as distributions
 
 from vitbench.device import generator
@@ -48,6 +49,16 @@ def test_contract(name, b, h, w, seed):
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
     assert torch.equal(images, before[0])
     assert torch.equal(labels, before[1])
+
+
+@EVERY
+def test_nothing_waits_for_images_on_another_device(name):
+    """Draws are made beside the generator; only they are sent."""
+    with elsewhere():
+        images = torch.empty(4, 3, 8, 8, device="cuda")
+        labels = torch.empty(4, dtype=torch.int64, device="cuda")
+        found = mixed(name, images, labels)
+    assert all(part.device == images.device for part in found)
 
 
 def test_none_changes_nothing():

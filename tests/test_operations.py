@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import RANGES, batches, by_torchvision, magnitudes
+from pictures import RANGES, batches, by_torchvision, elsewhere, magnitudes
 from torch import Tensor
 
 from vitbench.data.geometry import MAPS
@@ -57,6 +57,16 @@ def test_images_that_are_given_are_not_written_to(name, images):
     before = images.clone()
     alone(name, images, torch.full((len(images),), 0.5)).fill_(7)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", [*SCALED, *PLAIN])
+def test_magnitudes_may_lie_on_the_cpu(name):
+    """While images lie on another device; nothing waits for them."""
+    with elsewhere():
+        images = torch.empty(4, 3, 8, 9, dtype=torch.uint8, device="cuda")
+        own = {"magnitude": torch.empty(4)} if name in SCALED else {}
+        found = {**SCALED, **PLAIN}[name](images, **own)
+    assert (found.shape, found.dtype, found.device) == (images.shape, torch.uint8, images.device)
 
 
 NEUTRAL = {**{name: 0.0 for name in RANGES if name != "solarize"}, "posterize": 8.0}

@@ -38,10 +38,8 @@ def translate_y(magnitude: Tensor, *, height: int, width: int) -> Tensor:
 
 def rotate(magnitude: Tensor, *, height: int, width: int) -> Tensor:
     """Turn about the middle, anticlockwise, degrees."""
-    # In float32 the sine and cosine of 45° would differ, and tear the diagonal, which then
-    # lies midway between pixels.
-    radians = magnitude.double() * (math.pi / 180)
-    sine, cosine = radians.sin().float(), radians.cos().float()
+    radians = magnitude * (math.pi / 180)
+    sine, cosine = radians.sin(), radians.cos()
     return _map(magnitude, xx=cosine, xy=-sine, yx=sine, yy=cosine)
 
 
@@ -80,10 +78,9 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     images: (b, c, h, w) uint8; maps: (b, 2, 3), on the images' device or on the CPU
     """
     b, c, h, w = images.shape
-    size = torch.tensor([w, h], dtype=torch.float32).view(2, 1, 1)
-    maps = moved(maps / (size.view(2, 1) / 2), images)
-    along, across, shift = maps[..., None, None].unbind(2)  # each (b, 2, 1, 1)
-    size = moved(size, images)
+    size = moved(torch.tensor([w, h], dtype=torch.float32), images).view(2, 1, 1)
+    maps = moved(maps, images)[..., None, None] / (size[..., None] / 2)
+    along, across, shift = maps.unbind(2)  # each (b, 2, 1, 1)
     columns = torch.arange(w, dtype=torch.float32, device=images.device) - (w - 1) / 2
     rows = torch.arange(h, dtype=torch.float32, device=images.device).view(h, 1) - (h - 1) / 2
     places = torch.addcmul(columns * along, rows, across).add_(shift)  # (b, 2, h, w), half sizes
