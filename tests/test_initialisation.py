@@ -65,13 +65,14 @@ def test_a_module_names_the_deviation_of_its_own_parameters():
             self.normal_std = {"a": 0.1, "b": 2.0}
             self.a, self.b = nn.Parameter(torch.zeros(5000)), nn.Parameter(torch.zeros(5000))
 
-    made, alone = nn.Sequential(nn.Linear(2, 2), Own()), nn.ModuleDict({"1": Own()})
+    made, alone = nn.Sequential(nn.Linear(2, 2), Own(), Own()), nn.ModuleDict({"1": Own()})
     initialise(made, seed=0)
     initialise(alone, seed=0)
     assert made[1].a.std().item() == pytest.approx(0.1, rel=0.05)
     assert made[1].b.std().item() == pytest.approx(2.0, rel=0.05)
     assert abs(torch.corrcoef(torch.stack([made[1].a, made[1].b]))[0, 1]) < 0.1
     assert torch.equal(made[1].a, alone["1"].a)
+    assert not torch.equal(made[1].a, made[2].a)
 
 
 def test_every_weight_has_values_of_its_own():
