@@ -49,7 +49,7 @@ def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
     files = [file for name in RESULT_CODE for file in _python_files(PACKAGE / name)]
     files += [study_file] if study_file else []
     kept = _reached([_parse(file).body for file in files], case)
-    return digest([ast.dump(node) for body in kept for node in _without_idle_imports(body)])
+    return digest([_dump(node) for body in kept for node in _without_idle_imports(body)])
 
 
 def is_current(record: Record, *, study_file: Path | None) -> bool:
@@ -134,6 +134,11 @@ def _without_idle_imports(body: list[ast.stmt]) -> list[ast.stmt]:
     ]
 
 
+# A statement that was parsed once stays the same object, for all cases of a session.
+_dump = cache(ast.dump)
+
+
+@cache
 def _names(node: ast.stmt) -> set[str]:
     """Every name that a statement refers to, `posemb.RoPE2d` as `RoPE2d` too."""
     return {
