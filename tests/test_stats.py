@@ -16,6 +16,7 @@ from vitbench.stats import (
     holm,
     holm_confidences,
     mean_interval,
+    median_interval,
     needed_seeds,
     paired_t_p,
     sign_flip_p,
@@ -217,6 +218,39 @@ def test_intervals_cover_what_they_promise(n):
     draws = np.random.default_rng(n).normal(7.0, 2.0, size=(4000, n))
     intervals = [mean_interval(draw).interval for draw in draws]
     assert 0.935 < np.mean([low < 7.0 < high for low, high in intervals]) < 0.965
+
+
+@pytest.mark.parametrize(
+    ("n", "ranks"), [(5, None), (6, (1, 6)), (10, (2, 9)), (20, (6, 15)), (50, (18, 33))]
+)
+def test_the_interval_of_a_median_by_example(n, ranks):
+    """The ranks of the textbooks' table at 95 %, whatever the order."""
+    values = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    assert median_interval(values) == ranks
+
+
+@given(st.lists(value, min_size=1, max_size=40), st.floats(0.5, 0.99))
+def test_the_interval_of_a_median_is_of_values_around_it(values, confidence):
+    """It widens with the confidence and turns over with the sign."""
+    wide, narrow = (median_interval(values, confidence=c) for c in (0.995, confidence))
+    if narrow is None:
+        assert wide is None
+        return
+    assert set(narrow) <= set(values)
+    assert narrow[0] <= np.median(values) <= narrow[1]
+    turned = median_interval([-x for x in values], confidence=confidence)
+    assert turned == (-narrow[1], -narrow[0])
+    if wide is not None:
+        assert wide[0] <= narrow[0]
+        assert narrow[1] <= wide[1]
+
+
+@pytest.mark.parametrize("n", [6, 15, 50])
+def test_the_interval_of_a_median_covers_what_it_promises(n):
+    """At least 95 %, also of a distribution without a mean."""
+    draws = np.random.default_rng(n).standard_cauchy((2000, n))
+    covered = [low <= 0 <= high for low, high in map(median_interval, draws)]
+    assert 0.94 <= np.mean(covered) <= 0.99
 
 
 def test_false_verdicts_are_rare_in_a_family():

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from vitbench.errors import InputError
 
 BF16_WIDTH = 128
 """Width from which bf16 autocast is faster than fp32 on a CPU that multiplies bf16 natively."""
+FREQUENCIES = Path("/sys/devices/system/cpu")
 
 
 def resolve(case: Case) -> Case:
@@ -98,6 +100,28 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+def clock_mhz(device: str) -> tuple[float | None, str | None]:
+    """Return the frequency at which a device runs at this moment, in MHz.
+
+    Of a CPU the fastest core's, since idle ones are slow on purpose.
+    returns: None and the reason where it cannot be read
+    """
+    if device.startswith("cuda"):
+        try:
+            return float(torch.cuda.clock_rate(device)), None
+        except Exception as error:  # needs nvidia-ml-py, and a driver that tells
+            return None, f"the driver does not tell: {str(error).splitlines()[0]}"
+    try:
+        khz = [
+            int(file.read_text()) for file in FREQUENCIES.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+        ]
+    except (OSError, ValueError):
+        khz = []
+    if device != "cpu" or not khz:
+        return None, "this system does not tell"
+    return max(khz) / 1000, None
 
 
 def name(device: str) -> str | None:

@@ -9,6 +9,7 @@ kernel may compute some twice, or multiply zeros, and does not make a model anot
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vitbench.case import ModelConfig
@@ -27,23 +28,28 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def forward_flops(model: nn.Module, images: Tensor) -> int:
+def forward_flops(model: Callable[[Tensor], object], images: Tensor) -> int:
     """Count the FLOPs of one image's forward pass by running it, as in an evaluation.
 
     Attention is counted without its fused form.
 
+    model: a module, or any function of images
     images: (b, c, h, w); the count does not depend on b
     """
     import torch
+    from torch import nn
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    was_training = model.training
-    model.eval()  # so that nothing is drawn at random or remembered
+    modules = [model] if isinstance(model, nn.Module) else []
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.eval()  # so that nothing is drawn at random or remembered
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model(images)
-    model.train(was_training)
+    for module in training:
+        module.train()
     total: int = counter.get_total_flops()
     return total // len(images)
 
