@@ -195,7 +195,11 @@ class ViT(nn.Module):
 
 
 class DifferentialViT(ViT):
-    """Base of the vision transformers with differential attention; all else is a ViT's."""
+    """Base of the vision transformers with differential attention; all else is a ViT's.
+
+    Their tap `block03.attention` is the difference of two maps, which can be negative and whose
+    rows sum to 1 − λ; `block03.attention1`, `block03.attention2` and `block03.lambda` are its parts.
+    """
 
     @torch.no_grad()
     def diagnostics(self, images: Tensor) -> dict[str, list[float]]:
