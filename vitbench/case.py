@@ -445,7 +445,9 @@ def _in_words(annotation: Any) -> str:
         return f"[{', '.join('NUMBER' for _ in parts)}]"
     if type(None) in parts:
         return f"{_in_words(parts[0])}, or none"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}[annotation]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}[
+        annotation
+    ]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> set[str]:
