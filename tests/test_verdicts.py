@@ -195,12 +195,10 @@ def test_what_is_counted_is_certain(sides):
     found = compare_counts(Pairing(ours=ours, baseline=baseline, margin=None, better="lower"))
     differences = np.subtract(ours, baseline)
     assert (found.verdict == "identical") == (ours == baseline)
-    if (differences > 0).all() and np.ptp(differences) == 0:
-        assert found.verdict == "worse"
-    if (differences < 0).all() and np.ptp(differences) == 0:
-        assert found.verdict == "better"
-    assert found.difference.interval[0] <= differences.min()
-    assert found.difference.interval[1] >= differences.max()
+    assert (found.verdict == "worse") == bool((differences > 0).all())
+    assert (found.verdict == "better") == bool((differences < 0).all())
+    same = np.ptp(differences) == 0
+    assert found.difference.interval == ((differences[0],) * 2 if same else None)
 
 
 def false_verdicts(generator, *, n, arms, families, effect=0.0):

@@ -152,23 +152,22 @@ def compare_family(
 def compare_counts(pairing: Pairing) -> Comparison:
     """Compare what is counted and not measured: every difference is certain, also of one seed.
 
-    The interval goes from the smallest difference to the largest, or as far on the other side.
+    Where the differences are not all the same, all of them have to be on one side of 0; there
+    is no interval then, as nothing was left to chance.
     """
     differences = np.asarray(pairing.ours, np.float64) - np.asarray(pairing.baseline, np.float64)
-    n, mean = differences.size, float(differences.mean())
-    estimate = Estimate(
-        n=n,
-        mean=mean,
-        sd=float(differences.std(ddof=1)) if n > 1 else 0.0,
-        half_width=float(np.abs(differences - mean).max()),
-        confidence=1.0,
-    )
-    assert estimate.interval is not None
-    verdict = decide(estimate.interval, margin=pairing.margin, better=pairing.better)
-    identical = not differences.any()
+    n, (low, high) = differences.size, (float(differences.min()), float(differences.max()))
     return Comparison(
-        difference=estimate,
-        verdict="identical" if identical else verdict,
+        difference=Estimate(
+            n=n,
+            mean=float(differences.mean()),
+            sd=float(differences.std(ddof=1)) if n > 1 else 0.0,
+            half_width=0.0 if low == high else None,
+            confidence=1.0,
+        ),
+        verdict="identical"
+        if low == high == 0
+        else decide((low, high), margin=pairing.margin, better=pairing.better),
         margin=pairing.margin,
     )
 
