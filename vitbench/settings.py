@@ -31,6 +31,7 @@ class Settings:
     precision: str | None
     model: str | None
     report: Path | None
+    compare: Path | None
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
@@ -65,6 +66,11 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("set", "PATH=VALUE", "change a setting of the base case, e.g. model.depth=4 (repeatable)"),
     ("model", "NAME", "run the studies' factors on another base model"),
     ("report", "DIR", "write the report of the session's records to this folder"),
+    (
+        "compare",
+        "BASE",
+        "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
+    ),
 )
 
 
@@ -102,7 +108,22 @@ def read_settings(
         precision=given("precision"),
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
+        compare=Path(given("compare")) if given("compare") else None,
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()
+    if settings.compare is not None:
+        check_apart(settings.compare, settings.results)
     return settings
+
+
+def check_apart(base: Path, new: Path) -> None:
+    """Raise InputError when baseline and new records are the same folder, or one is a file."""
+    for root in (base, new):
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root} is a file; expected a folder of records")
+    if base.resolve() == new.resolve():
+        raise InputError(
+            f"baseline and new records are both {new}; expected two folders, such as a copy: "
+            f"cp -r {new} baseline"
+        )
