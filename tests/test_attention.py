@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 from vits import enliven
 
 from vitbench.models.attention import Attention, attend
+from vitbench.models.initialisation import initialise
 
 sizes = st.tuples(*(st.integers(1, high) for high in (3, 3, 5, 7, 4)))
+layers = st.fixed_dictionaries(
+    {
+        "head_width": st.none() | st.integers(1, 7),
+        "qk_norm": st.booleans(),
+        "head_norm": st.booleans(),
+    }
+)
+"""Settings of a layer."""
 
 
 def draw_qkv(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,14 +35,27 @@ def draw_qkv(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     return q, key, v
 
 
-def make_layer() -> Attention:
-    layer = Attention(width=12, num_heads=3).double()
+def make_layer(**settings: Any) -> Attention:
+    layer = Attention(width=12, num_heads=3, **settings)
+    initialise(layer, seed=0)
+    layer.double()
     enliven(layer)
     return layer
 
 
-def run(layer: Attention, tokens: Tensor, *, class_only: bool = False) -> Tensor:
-    return layer(tokens, rotate=lambda heads: heads, class_only=class_only, taps=None, name="a")
+def draw_tokens(b: int = 2, n: int = 5) -> Tensor:
+    own = torch.Generator().manual_seed(2)
+    return torch.randn(b, n, 12, generator=own, dtype=torch.float64)
+
+
+def run(
+    layer: Attention,
+    tokens: Tensor,
+    *,
+    class_only: bool = False,
+    taps: dict[str, Tensor] | None = None,
+) -> Tensor:
+    return layer(tokens, rotate=lambda heads: heads, class_only=class_only, taps=taps, name="a")
 
 
 @given(sizes)
@@ -62,19 +87,17 @@ def test_equal_keys_give_the_mean_of_the_values(sizes, key):
     torch.testing.assert_close(mixed, v.mean(2, keepdim=True).expand_as(mixed))
 
 
-@given(st.permutations(range(5)))
-def test_the_layer_is_permutation_equivariant(order):
+@given(st.permutations(range(5)), layers)
+def test_the_layer_is_permutation_equivariant(order, settings):
     """Permuted tokens give the permuted result: attention itself knows no positions."""
-    layer = make_layer()
-    tokens = torch.randn(2, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    layer, tokens = make_layer(**settings), draw_tokens()
     torch.testing.assert_close(run(layer, tokens)[:, order], run(layer, tokens[:, order]))
 
 
-@given(st.integers(1, 3), st.integers(1, 6))
-def test_the_class_token_reads_the_same_alone(b, n):
+@given(st.integers(1, 3), st.integers(1, 6), layers)
+def test_the_class_token_reads_the_same_alone(b, n, settings):
     """class_only computes the first row of the whole and nothing else."""
-    layer = make_layer()
-    tokens = torch.randn(b, n, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    layer, tokens = make_layer(**settings), draw_tokens(b, n)
     alone = run(layer, tokens, class_only=True)
     assert alone.shape == (b, 1, 12)
     torch.testing.assert_close(alone, run(layer, tokens)[:, :1], rtol=1e-12, atol=1e-12)
@@ -82,8 +105,7 @@ def test_the_class_token_reads_the_same_alone(b, n):
 
 def test_queries_and_keys_are_rotated_and_values_are_not():
     """rotate is called twice, on what attention compares."""
-    layer, seen = make_layer(), []
-    tokens = torch.randn(1, 4, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    layer, tokens, seen = make_layer(), draw_tokens(1, 4), []
 
     def rotate(heads: Tensor) -> Tensor:
         seen.append(heads)
@@ -93,6 +115,43 @@ def test_queries_and_keys_are_rotated_and_values_are_not():
     q, k, _ = layer.qkv(tokens).chunk(3, dim=-1)
     expected = [part.reshape(1, 4, 3, 4).transpose(1, 2) for part in (q, k)]
     torch.testing.assert_close(seen, expected)
+
+
+@given(layers, st.integers(1, 6))
+def test_it_is_the_written_equation(settings, n):
+    """Head by head: normalise queries and keys, mix values, normalise what comes out, project."""
+    layer, tokens = make_layer(**settings), draw_tokens(n=n)
+    c = settings["head_width"] or 4
+    projected = layer.qkv(tokens).chunk(3, dim=-1)
+    heads = []
+    for head in range(3):
+        q, k, v = (part[..., head * c : (head + 1) * c] for part in projected)
+        if settings["qk_norm"]:
+            q = F.layer_norm(q, (c,), layer.q_norm.weight, layer.q_norm.bias, 1e-6)
+            k = F.layer_norm(k, (c,), layer.k_norm.weight, layer.k_norm.bias, 1e-6)
+        mixed = (q @ k.mT / c**0.5).softmax(dim=-1) @ v
+        if settings["head_norm"]:
+            size = (mixed.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+            mixed = mixed / size * layer.head_norm.weight
+        heads.append(mixed)
+    expected = layer.proj(torch.cat(heads, dim=-1))
+    torch.testing.assert_close(run(layer, tokens), expected)
+
+
+@given(st.floats(0.1, 100))
+def test_normalised_queries_have_no_size(factor):
+    """With qk_norm, larger queries attend alike; without it they attend more sharply."""
+    maps = {}
+    for qk_norm in (False, True):
+        layer, taps = make_layer(qk_norm=qk_norm, head_width=8), [{}, {}]
+        run(layer, draw_tokens(), taps=taps[0])
+        with torch.no_grad():
+            layer.qkv.weight[:24] *= factor
+            layer.qkv.bias[:24] *= factor
+        run(layer, draw_tokens(), taps=taps[1])
+        maps[qk_norm] = (taps[0]["a"] - taps[1]["a"]).abs().max().item()
+    assert maps[True] < 1e-3
+    assert maps[False] > 1e-3 or abs(factor - 1) < 0.1
 
 
 @pytest.mark.parametrize("num_heads", [1, 2, 4], ids=["1 head", "2 heads", "4 heads"])

@@ -11,6 +11,7 @@ from vitbench.data.batches import Batches, Normalization, ordered
 from vitbench.data.sources import Split
 from vitbench.device import generator
 from vitbench.errors import InputError
+from vitbench.registry import AUGMENTATIONS, MIXES
 
 
 def split_of(n: int) -> Split:
@@ -20,7 +21,9 @@ def split_of(n: int) -> Split:
     return Split(images=pixels.to(torch.uint8), labels=torch.arange(n), class_names=names)
 
 
-def batches_of(split: Split, *, batch_size: int, seed: int = 0, augment: str = "basic") -> Batches:
+def batches_of(
+    split: Split, *, batch_size: int, seed: int = 0, augment: str = "basic", **mixing: object
+) -> Batches:
     """Batches on the CPU, normalised by their own statistics."""
     return Batches(
         split,
@@ -29,6 +32,7 @@ def batches_of(split: Split, *, batch_size: int, seed: int = 0, augment: str = "
         device="cpu",
         seed=seed,
         normalization=Normalization.of(split),
+        **mixing,
     )
 
 
@@ -73,9 +77,57 @@ def test_the_order_does_not_depend_on_the_augmentation():
     split = split_of(40)
     orders = {
         tuple(labels_of(batches_of(split, batch_size=8, augment=augment), 0))
-        for augment in ("none", "flip", "basic")
+        for augment in ("none", "flip", "basic", "flip+cutout")
     }
     assert len(orders) == 1
+
+
+def test_compositions_are_applied():
+    """From left to right, on the draws of the seed and the epoch."""
+    split = split_of(16)
+    draws = generator(5, "augment", 2)
+    for images, labels in batches_of(split, batch_size=8, seed=5, augment="flip+cutout").epoch(2):
+        expected = split.images[labels]
+        for name in ("flip", "cutout"):
+            expected = AUGMENTATIONS[name](expected, generator=draws)
+        assert torch.equal(images, Normalization.of(split).apply(expected))
+
+
+@pytest.mark.parametrize("mix", [name for name in MIXES.names() if name != "none"])
+def test_images_are_mixed_after_they_were_augmented_and_normalised(mix):
+    """Images, order and augmentation are those of a training without a mixture."""
+    split = split_of(24)
+    plain = list(batches_of(split, batch_size=8, seed=3).epoch(1))
+    found = list(batches_of(split, batch_size=8, seed=3, mix=mix).epoch(1))
+    draws = generator(3, "mix", 1)
+    for (images, labels), (mixed, targets) in zip(plain, found, strict=True):
+        expected = MIXES[mix](images, labels, num_classes=24, generator=draws)
+        assert torch.equal(mixed, expected[0])
+        assert torch.equal(targets, expected[1])
+
+
+@given(
+    n=st.integers(4, 40),
+    batch_size=st.integers(1, 4),
+    epochs=st.integers(1, 4),
+    share=st.floats(0, 1),
+)
+def test_mixing_ends_at_the_nearest_step(n, batch_size, epochs, share):
+    """The steps of the first epochs are mixed, those of the last share of them are not."""
+    batches = batches_of(
+        split_of(n), batch_size=batch_size, mix="mixup", mixed_epochs=epochs * (1 - share)
+    )
+    mixed = [labels.ndim == 2 for epoch in range(epochs) for _, labels in batches.epoch(epoch)]
+    steps = len(mixed)
+    assert mixed == sorted(mixed, reverse=True)
+    assert abs(sum(mixed) - steps * (1 - share)) <= 0.5 + 1e-6
+
+
+def test_mixing_does_not_end_by_itself():
+    """Without a limit all epochs are mixed; with 0 none is."""
+    for limit, ndim in (({}, 2), ({"mixed_epochs": 0.0}, 1)):
+        batches = batches_of(split_of(8), batch_size=4, mix="cutmix", **limit)
+        assert all(labels.ndim == ndim for _, labels in batches.epoch(50))
 
 
 def test_normalised_images_have_mean_0_and_deviation_1():

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from test_run import TINY
 
+from vitbench import load_model
 from vitbench.case import Case
 from vitbench.cli import main
-from vitbench.obtain import obtain
+from vitbench.obtain import obtain, obtain_seeds
 from vitbench.records import Store
 from vitbench.study import Study
 
@@ -96,9 +97,11 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         main(["reprot"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, doctor, rerun\n"
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, "
     )
+    assert said.count("\n") == 1
 
 
 def test_the_doctor_finds_this_installation_well(tmp_path, capsys):
@@ -129,3 +132,112 @@ def test_the_doctor_names_what_is_broken(tmp_path, capsys, monkeypatch):
     assert "torchvision does not work with this torch" in out
     assert "cannot write to" in out
     assert "device cpu" in out
+
+
+def test_rerun_of_seeds_that_were_trained_as_one_trains_them_as_one(tmp_path, capsys):
+    """Then it is the same bit for bit, as for any record."""
+    study = Study(
+        "tiny", base=Case.of(settings=TINY), arms={"only": {}}, baseline="only", question="?"
+    )
+    cells = study.expand(budget="quick", seeds=3)
+    obtained = obtain_seeds(cells, store=Store(tmp_path))
+    assert main(["rerun", str(obtained[1].path)]) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.split()[0] == "test_loss")
+    assert line.endswith("identical")
+
+
+TRAIN = ["train", "--budget", "smoke"] + [
+    word for path, value in TINY.items() for word in ("--set", f"{path}={value}")
+]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder as the present one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VITBENCH_DATA", raising=False)
+    return tmp_path
+
+
+def test_train_leaves_weights_and_a_record_and_says_where(elsewhere, capsys):
+    """A line an epoch, the metrics, and both places."""
+    assert main([*TRAIN, "--seed", "2", "--name", "small"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  loss")[0] for line in lines[:2]] == [
+        "runs/small-s2  epoch 1/2",
+        "runs/small-s2  epoch 2/2",
+    ]
+    assert lines[1].endswith("0 s left")
+    said = {line.split()[0]: line.split()[1] for line in lines[2:]}
+    record = Store("results").read(Path(said["record"]))
+    assert (record.study, record.arm, record.seed, record.budget) == ("train", "small", 2, "smoke")
+    assert float(said["test_accuracy"]) == pytest.approx(record.metric("test_accuracy"), rel=1e-5)
+    read = load_model(said["weights"])
+    assert read.case.to_json() == record.case
+    assert read.case.seed == 2
+
+
+def test_train_on_a_terminal_shows_one_line(elsewhere, capsys, monkeypatch):
+    """Every epoch takes the place of the one before; what follows stands below."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(TRAIN) == 0
+    first, *rest = capsys.readouterr().out.split("\n")
+    assert first.count("\r") == 2
+    assert all(len(text) < 40 + 4 for text in first.split("\r"))
+    assert rest[0].startswith("test_accuracy")
+
+
+def test_a_training_goes_on_and_is_then_finished(elsewhere, capsys, monkeypatch):
+    """Cut off by the user it says how it goes on; that works; and a second time there is nothing."""
+    from vitbench import folder
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.checkpoint, "write_checkpoint", cut)
+        assert main(TRAIN) == 1
+    said = capsys.readouterr().err
+    assert said == "vitbench: cut off; go on with: vitbench train --resume runs/train-s0\n"
+    assert main(["train", "--resume", "runs/train-s0"]) == 0
+    assert main(["train", "--resume", "runs/train-s0"]) == 2
+    assert capsys.readouterr().err.endswith("is finished; nothing is left to do\n")
+
+
+def test_a_training_that_fails_is_said(elsewhere, capsys):
+    """Exit code 1 and the reason; the record is there."""
+    assert main([*TRAIN, "--set", "train.time_limit_s=1e-9", "-o", "here"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("vitbench: timeout: stopped after")
+    assert list(Path("here").glob("results/*/train/smoke/train-s0-*.json"))
+
+
+def test_a_damaged_state_is_one_line(elsewhere, capsys):
+    """Exit code 13, as for damaged records."""
+    Path("here").mkdir()
+    Path("here/training.state").write_bytes(b"vitbench.state/1 0\n")
+    assert main(["train", "--resume", "here"]) == 13
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "shaps"], "did you mean 'shapes'?"),
+        (["--model", "vti"], "did you mean 'vit'?"),
+        (["--budget", "quik"], "did you mean 'quick'?"),
+        (["--set", "model.dephts=3"], "did you mean 'model.depth'?"),
+        (["--seed", "-1"], "seed is -1; expected 0 or more"),
+        (["--resume", "here", "--seed", "1"], "takes the settings from here; leave out --seed"),
+        (["--resume", "here"], "here holds no training"),
+    ],
+)
+def test_a_mistake_of_train_is_one_line(elsewhere, capsys, words, message):
+    """Exit code 2, and nothing is begun."""
+    assert main(["train", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert list(elsewhere.iterdir()) == []

@@ -63,6 +63,17 @@ def test_a_missing_device_is_named_with_those_there_are(monkeypatch):
         device.resolve(Case(compute=ComputeConfig(device="cuda")))
 
 
+@given(seed=st.integers(0, 2**40), concern=concerns)
+def test_what_draws_without_a_generator_can_be_given_one(seed, concern):
+    """It draws what the generator of the concern draws, and the state before is back after."""
+    torch.manual_seed(seed % 7)
+    before = torch.get_rng_state()
+    with device.randomness(seed, *concern):
+        drawn = torch.rand(4)
+    assert torch.equal(drawn, torch.rand(4, generator=device.generator(seed, *concern)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_autocast_follows_the_precision():
     """In bf16 a matrix product is computed in bf16, in fp32 it is not."""
     matrix = torch.ones(2, 2)
@@ -78,3 +89,39 @@ def test_running_out_of_memory_is_recognised():
     assert device.is_out_of_memory(caught.value)
     assert device.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not device.is_out_of_memory(RuntimeError("shapes do not agree"))
+
+
+def write_frequencies(folder, *khz):
+    for core, each in enumerate(khz):
+        file = folder / f"cpu{core}" / "cpufreq" / "scaling_cur_freq"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{each}\n")
+
+
+def test_the_frequency_of_a_processor_is_its_fastest_cores(monkeypatch, tmp_path):
+    """Idle cores are slow on purpose."""
+    write_frequencies(tmp_path, "800000", "3400000", "1200000")
+    monkeypatch.setattr(device, "FREQUENCIES", tmp_path)
+    assert device.clock_mhz("cpu") == (3400.0, None)
+
+
+@pytest.mark.parametrize("content", [(), ("",), ("unknown",)])
+def test_a_frequency_that_cannot_be_read_has_a_reason(monkeypatch, tmp_path, content):
+    """A machine inside another often does not show it."""
+    write_frequencies(tmp_path, *content)
+    monkeypatch.setattr(device, "FREQUENCIES", tmp_path)
+    assert device.clock_mhz("cpu") == (None, "this system does not tell")
+
+
+def test_a_driver_that_does_not_tell_its_frequency_gives_the_reason(monkeypatch):
+    """The package that asks it may be missing."""
+
+    def missing(name):
+        raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed\nor it is broken")
+
+    monkeypatch.setattr(torch.cuda, "clock_rate", missing)
+    value, reason = device.clock_mhz("cuda:0")
+    assert value is None
+    assert reason == "the driver does not tell: nvidia-ml-py does not seem to be installed"
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda name: 1980)
+    assert device.clock_mhz("cuda:0") == (1980.0, None)

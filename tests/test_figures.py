@@ -97,6 +97,25 @@ def test_what_is_missing_leaves_a_note_and_no_figure():
     assert draw_plots(failed)[0] == []
 
 
+def test_what_some_models_have_in_every_block_is_drawn_for_them():
+    """λ by block, with a line for each arm that has it; no note where no arm does."""
+    plan = make_plan(arms=("vit", "diffvit", "diffvit_v2"), baseline="vit")
+    records = [make_record("vit", plan=plan)] + [
+        make_record(arm, seed=seed, plan=plan, samples={"lambda": [0.2 + seed / 9, 0.36, 0.47]})
+        for arm in ("diffvit", "diffvit_v2")
+        for seed in range(2)
+    ]
+    (table,) = build_tables(records)
+    drawn = {plot.name: plot for plot in draw_plots(table)[0]}
+    assert set(drawn) == {"differences", "lambda"}
+    assert {" diffvit", " diffvit_v2", "block", "lambda"} <= words(drawn["lambda"])
+    assert " vit" not in words(drawn["lambda"])
+    assert drawn["lambda"].caption.startswith("Weight λ of the second map")
+    found, missing = draw_plots(study())
+    assert "lambda" not in {plot.name for plot in found}
+    assert missing == []
+
+
 def test_curves_of_different_lengths_and_of_one_step_are_drawn():
     """Seeds are cut to the shortest; a single step is a point."""
     plan = make_plan()

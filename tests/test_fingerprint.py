@@ -167,7 +167,9 @@ def fingerprint_of(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "RESULT_CODE", ("run.py", "models"))
     folders = iter(range(100))
 
-    def compute(posemb: str, *, parts=PARTS, blocks=BLOCKS, study=STUDY, more="") -> str:
+    def compute(
+        posemb: str, *, parts=PARTS, blocks=BLOCKS, study=STUDY, more="", augment="basic"
+    ) -> str:
         folder = tmp_path / str(next(folders))
         (folder / "models").mkdir(parents=True)
         (folder / "run.py").write_text("def run(case): ...\n")
@@ -177,7 +179,7 @@ def fingerprint_of(tmp_path, monkeypatch):
             (folder / "models" / "more.py").write_text(more)
         (folder / "test_study.py").write_text(study)
         monkeypatch.setattr(fingerprint, "PACKAGE", folder)
-        case = Case.of(settings={"model.posemb": posemb})
+        case = Case.of(settings={"model.posemb": posemb, "data.augment": augment})
         return code_fingerprint(case, study_file=folder / "test_study.py")
 
     return compute
@@ -237,6 +239,16 @@ def test_an_unused_part_does_not_count(fingerprint_of):
     assert fingerprint_of("none", more=new) == fingerprint_of("none")
     changed = edited(PARTS, "half = 0.5", "half = 0.25")
     assert fingerprint_of("none", parts=changed) == fingerprint_of("none")
+
+
+@pytest.mark.parametrize("augment", ["flip", "crop+flip", "flip+crop", "crop+flip+crop"])
+def test_every_name_of_a_composition_counts(fingerprint_of, augment):
+    """Joined by "+", whatever the place."""
+    flip = '@AUGMENTATIONS.register("flip")\ndef flip(images):\n    return images.flip(3)\n'
+    changed = edited(flip, "flip(3)", "flip(2)")
+    for name, same in ((augment, False), ("crop", True), ("crop+none", True)):
+        found = [fingerprint_of("none", more=more, augment=name) for more in (flip, changed)]
+        assert (found[0] == found[1]) == same
 
 
 def test_a_part_that_a_used_one_builds_on_counts(fingerprint_of):
@@ -322,7 +334,7 @@ def test_an_extension_of_the_package_leaves_records_valid(tmp_path, monkeypatch)
 
 def test_cases_of_different_embeddings_depend_on_different_code():
     """In the real package: the unused embeddings are left out."""
-    names = ("none", "learned1d", "rope2d")
+    names = ("learned2d", "sincos2d", "rope2d")
     cases_of_names = [Case.of(settings={"model.posemb": name}) for name in names]
     assert len({code_fingerprint(case, study_file=None) for case in cases_of_names}) == len(names)
 

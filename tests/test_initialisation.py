@@ -56,6 +56,25 @@ def test_other_parameters_keep_what_their_constructor_gave(parts):
     assert (parts.own == 0.5).all()
 
 
+def test_a_module_names_the_deviation_of_its_own_parameters():
+    """They are normal, drawn anew for every name and path, and independent of what else is there."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.normal_std = {"a": 0.1, "b": 2.0}
+            self.a, self.b = nn.Parameter(torch.zeros(5000)), nn.Parameter(torch.zeros(5000))
+
+    made, alone = nn.Sequential(nn.Linear(2, 2), Own(), Own()), nn.ModuleDict({"1": Own()})
+    initialise(made, seed=0)
+    initialise(alone, seed=0)
+    assert made[1].a.std().item() == pytest.approx(0.1, rel=0.05)
+    assert made[1].b.std().item() == pytest.approx(2.0, rel=0.05)
+    assert abs(torch.corrcoef(torch.stack([made[1].a, made[1].b]))[0, 1]) < 0.1
+    assert torch.equal(made[1].a, alone["1"].a)
+    assert not torch.equal(made[1].a, made[2].a)
+
+
 def test_every_weight_has_values_of_its_own():
     """Two layers of one shape do not start as copies."""
     s = shape()

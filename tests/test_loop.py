@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from vitbench.case import Case, ComputeConfig, TrainConfig
+from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches, Normalization
 from vitbench.data.sources import Split
+from vitbench.device import randomness
 from vitbench.training.evaluation import Evaluation
 from vitbench.training.loop import (
     Curves,
     DivergedError,
     TimeLimitError,
     check_learned,
-    make_optimizer,
     train,
 )
 
@@ -38,7 +38,16 @@ def split() -> Split:
     return Split(images=images.to(torch.uint8), labels=labels, class_names=("dark", "bright"))
 
 
-def fit(split, *, curves=None, model=None, on_epoch=None, **changes):
+def fit(
+    split,
+    *,
+    curves=None,
+    model=None,
+    on_epoch=None,
+    mix="none",
+    test=lambda: ALL_RIGHT,
+    **changes,
+):
     """Train a small model and return it with its curves."""
     config = TrainConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.05, **changes})
     curves = Curves() if curves is None else curves
@@ -53,6 +62,7 @@ def fit(split, *, curves=None, model=None, on_epoch=None, **changes):
         device="cpu",
         seed=0,
         normalization=Normalization.of(split),
+        mix=mix,
     )
     train(
         model,
@@ -60,7 +70,7 @@ def fit(split, *, curves=None, model=None, on_epoch=None, **changes):
         config=config,
         compute=CPU,
         curves=curves,
-        test=lambda: ALL_RIGHT,
+        test=test,
         on_epoch=on_epoch,
     )
     return model, curves
@@ -71,6 +81,14 @@ def test_training_learns(split):
     _, curves = fit(split, epochs=8)
     assert curves.train_loss[-1] < 0.7 * curves.train_loss[0]
     assert curves.train_accuracy[-1] == 100
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "mixup_cutmix"])
+def test_training_learns_from_mixed_images(split, mix):
+    """The loss falls, and most are taken for the class with the larger share."""
+    _, curves = fit(split, epochs=8, mix=mix)
+    assert curves.train_loss[-1] < 0.9 * curves.train_loss[0]
+    assert 80 < curves.train_accuracy[-1] <= 100
 
 
 def test_curves_have_a_value_for_every_step_and_epoch(split):
@@ -150,19 +168,6 @@ def test_gradients_are_clipped_to_the_norm(split):
     assert max(seen) <= 1.001e-3
 
 
-def test_only_weights_of_linear_layers_decay():
-    """Biases, norms, tokens and embeddings are left alone; no parameter is forgotten."""
-    from vitbench.models.vit import build
-
-    model = build(Case().model, image_px=(32, 32), channels=3, num_classes=10, seed=0)
-    decayed, other = make_optimizer(model, TrainConfig()).param_groups
-    assert decayed["weight_decay"] > 0 == other["weight_decay"]
-    names = {id(p): name for name, p in model.named_parameters()}
-    linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    assert {names[id(p)] for p in decayed["params"]} == linear
-    assert {names[id(p)] for p in other["params"]} == set(names.values()) - linear
-
-
 def test_a_flat_loss_at_chance_is_divergence():
     """Both together, after a hundred steps, are no result."""
     stuck = Curves(train_loss=[2.3] * 200, test_accuracy=[10.0])
@@ -188,3 +193,70 @@ def test_the_first_epoch_does_not_count_for_speed():
     """It warms up; where there is no other, it has to do."""
     assert Curves(images_per_second=[1.0, 10.0, 20.0, 30.0]).steady_images_per_second == 20
     assert Curves(images_per_second=[5.0]).steady_images_per_second == 5
+
+
+# the average ----------------------------------------------------------------------------------
+
+
+def test_what_is_tested_and_kept_is_the_average(split):
+    """The average of the weights after every step, which the training itself never sees."""
+    path, tested = [], []
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    original = torch.optim.AdamW.step
+
+    def step(self, closure=None):
+        original(self, closure)
+        path.append(model[1].weight.detach().clone())
+
+    def test() -> Evaluation:
+        tested.append(model[1].weight.detach().clone())
+        return ALL_RIGHT
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        fit(split, model=model, test=test, ema_decay=0.5)
+    expected = start["1.weight"]
+    for number, weight in enumerate(path, start=1):
+        kept = min(0.5, number / (number + 9))
+        expected = kept * expected + (1 - kept) * weight
+        if number % 4 == 0:
+            torch.testing.assert_close(tested[number // 4 - 1], expected)
+    assert torch.equal(model[1].weight, tested[-1])
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    plain.load_state_dict(start)
+    fit(split, model=plain)
+    assert torch.equal(plain[1].weight, path[-1])
+
+
+# what is drawn --------------------------------------------------------------------------------
+
+
+class Drawing(nn.Module):
+    """A model with dropout that tells what it drew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 2)
+        self.drawn: list[torch.Tensor] = []
+
+    def forward(self, images):
+        """Map (b, c, h, w) to (b, 2)."""
+        pixels = nn.functional.dropout(images.flatten(1), training=self.training)
+        self.drawn.append(pixels == 0)
+        return self.linear(pixels)
+
+
+def test_what_a_step_draws_depends_on_the_seed_and_the_step_alone(split):
+    """Not on torch's random state, nor on the steps before: a part of a training repeats it."""
+    state = torch.get_rng_state()
+    torch.manual_seed(1)
+    model = Drawing()
+    before = torch.get_rng_state()
+    fit(split, model=model)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.set_rng_state(state)
+    assert len({mask.numpy().tobytes() for mask in model.drawn}) == len(model.drawn) == 12
+    for step, mask in enumerate(model.drawn):
+        with randomness(0, "step", step):
+            assert torch.equal(nn.functional.dropout(torch.ones(16, 16)) == 0, mask)

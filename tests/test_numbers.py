@@ -128,4 +128,11 @@ def test_ratios_and_percentages_by_example():
         "0.0123×",
         "123×",
     ]
-    assert [format_percent(x) for x in (3.8, -0.024)] == ["+380 %", "−2.4 %"]
+    shares = (3.8, -0.024, 0.0034, 0.00034, -1e-6)
+    assert [format_percent(x) for x in shares] == [
+        "+380 %",
+        "−2.4 %",
+        "+0.3 %",
+        "+0.03 %",
+        "−0.0001 %",
+    ]

@@ -160,18 +160,11 @@ def test_learned2d_is_a_row_plus_a_column():
             "rope2d",
             48,
             8,
-            "rope2d: model.width 48 over model.num_heads 8 is 6; expected a multiple of 4; "
-            "nearest num_heads: 6",
-        ),
-        (
-            "rope2d",
-            30,
-            5,
-            "rope2d: model.width 30 over model.num_heads 5 is 6; expected a multiple of 4; "
-            "nearest width: 40",
+            "rope2d: queries are 6 wide (model.head_width, or model.width over model.num_heads); "
+            "expected a multiple of 4; nearest: 8",
         ),
     ],
-    ids=["sincos1d", "sincos2d", "sincos2d-tiny", "rope2d-heads", "rope2d-width"],
+    ids=["sincos1d", "sincos2d", "sincos2d-tiny", "rope2d"],
 )
 def test_a_width_that_does_not_fit_is_refused(name, width, num_heads, expected):
     """The message says what was given, what was expected, and the nearest that works."""

@@ -11,7 +11,7 @@ import scipy.special  # noqa: F401  in-process sessions forget what they import,
 import torchvision  # noqa: F401  cannot be imported twice
 
 import vitbench.obtain
-import vitbench.report.tables  # noqa: F401
+import vitbench.report.tables
 
 STUDY = '''
 """Which embedding, on a model that trains in a blink?"""
@@ -182,7 +182,7 @@ def test_the_same_case_gives_the_same_numbers(pytester, study):
     first = records(pytester)
     run(pytester, "--study-rerun", "all")
     second = records(pytester)
-    measured = {"train_images_per_second", "peak_memory_mib"}
+    measured = {"train_images_per_second", "train_seconds", "peak_memory_mib"}
     for name, record in first.items():
         for metric, value in record["metrics"].items():
             assert metric in measured or value == second[name]["metrics"][metric]
@@ -374,3 +374,105 @@ def test_collecting_studies_imports_no_torch(pytester, study):
     )
     result = pytester.runpytest_subprocess("--collect-only", "-p", "no:hypothesispytest")
     assert "False" in result.outlines[-1], result.outlines[-1]
+
+
+def test_seeds_of_an_arm_are_trained_as_one(pytester, study):
+    """The same cells and keys as one by one; each record names the seeds, and has no speed."""
+    run(pytester)
+    keys = {name: record["key"] for name, record in records(pytester).items()}
+    result = run(pytester, "--study-fuse-seeds", "--study-rerun", "all")
+    result.assert_outcomes(passed=4)
+    assert counts(result) == (4, 0)
+    assert "· seeds fused ·" in result.stdout.str()
+    found = records(pytester)
+    assert {name: record["key"] for name, record in found.items()} == keys
+    for record in found.values():
+        assert record["status"] == "ok"
+        assert record["environment"]["fused_seeds"] == [0, 1]
+        speed = record["metrics"]["train_images_per_second"]
+        assert speed["value"] is None
+        assert speed["reason"] == "2 seeds were trained as one"
+    assert counts(run(pytester)) == (0, 4)
+
+
+def test_seeds_are_trained_as_one_when_the_first_is_asked_for(pytester, study, monkeypatch):
+    """Once for every arm, also where all is run again."""
+    calls = []
+    original = vitbench.obtain.run_fused
+
+    def noted(cases, **how):
+        calls.append([(case.model.posemb, case.seed) for case in cases])
+        return original(cases, **how)
+
+    monkeypatch.setattr(vitbench.obtain, "run_fused", noted)
+    expected = [
+        [("none", 0), ("none", 1)],
+        [("learned1d", 0), ("learned1d", 1)],
+    ]
+    for rerun in ("stale", "all"):
+        calls.clear()
+        run(pytester, "--study-fuse-seeds", "--study-rerun", rerun).assert_outcomes(passed=4)
+        assert calls == expected
+    calls.clear()
+    pytester.runpytest_inprocess("--study-fuse-seeds", "--study-seeds", "4", "-k", "none")
+    assert calls == [[("none", 2), ("none", 3)]]
+
+
+def test_a_seed_that_is_missing_alone_is_trained_alone(pytester, study):
+    """With its speed, as there is none beside it."""
+    run(pytester, "-k", "s0")
+    assert counts(run(pytester, "--study-fuse-seeds")) == (2, 2)
+    record = records(pytester)["none-s1"]
+    assert "fused_seeds" not in record["environment"]
+    assert record["metrics"]["train_images_per_second"]["value"] > 0
+
+
+def test_a_seed_that_is_missing_is_no_fault_of_the_others(pytester, study):
+    """Where none is to be made, the seeds that are there pass."""
+    run(pytester, "-k", "s0")
+    result = run(pytester, "--study-fuse-seeds", "--study-rerun", "none")
+    result.assert_outcomes(passed=2, failed=2)
+
+
+def test_the_ini_setting_fuses_seeds_too(pytester, study):
+    """As every option has one."""
+    pytester.makeini("[pytest]\nstudy_fuse_seeds = true\naddopts = -p no:hypothesispytest\n")
+    run(pytester, "-k", "none")
+    assert records(pytester)["none-s0"]["environment"]["fused_seeds"] == [0, 1]
+
+
+def test_seeds_that_cannot_be_trained_as_one_are_trained_one_by_one(pytester, study):
+    """A line says why, and the results are those of separate runs."""
+    own = """
+import torch
+from vitbench import POSEMBS
+from vitbench.models.posemb import PositionEmbedding
+
+@POSEMBS.register("noise-of-test")
+class Noise(PositionEmbedding):
+    def add(self, patches):
+        return patches + torch.zeros(1).bernoulli_(0.5)
+"""
+    study.write_text(own + STUDY.replace('"learned1d"]', '"learned1d", "noise-of-test"]'))
+    result = pytester.runpytest_subprocess(
+        "--study-seeds", "2", "--study-fuse-seeds", "-p", "no:hypothesispytest"
+    )
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        [
+            "tiny noise-of-test-s0, noise-of-test-s1: trained one by one: RuntimeError: vmap: *random*"
+        ]
+    )
+    assert counts(result) == (6, 0)
+    found = records(pytester)
+    assert "fused_seeds" not in found["noise-of-test-s1"]["environment"]
+    assert found["noise-of-test-s1"]["metrics"]["train_images_per_second"]["value"] > 0
+    assert found["none-s1"]["environment"]["fused_seeds"] == [0, 1]
+
+
+def test_fused_seeds_and_workers_exclude_each_other(pytester, study):
+    """One line, before anything runs."""
+    result = pytester.runpytest_subprocess("--study-fuse-seeds", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "trains the seeds of an arm in one process; leave out -n" in result.stderr.str()
+    assert not records(pytester)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from vitbench import device, run
 from vitbench.case import Case
 from vitbench.registry import MODELS
+from vitbench.training import evaluation
 
 TINY = {
     "model.width": 16,
@@ -104,7 +107,7 @@ def test_out_of_memory_is_a_status(monkeypatch):
     def exhausted(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(run, "train", exhausted)
+    monkeypatch.setattr(run, "training", exhausted)
     outcome = run.run(tiny())
     assert outcome.status == "oom"
     assert outcome.error == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -117,7 +120,7 @@ def test_a_crash_is_a_status_with_its_exception(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("by nothing\nsecond line")
 
-    monkeypatch.setattr(run, "train", broken)
+    monkeypatch.setattr(run, "training", broken)
     outcome = run.run(tiny())
     assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by nothing")
     assert isinstance(outcome.defect, ZeroDivisionError)
@@ -130,6 +133,43 @@ def test_flops_that_cannot_be_trusted_are_no_number(monkeypatch):
     for name in ("forward_flops", "train_flops"):
         assert metrics[name].value is None
         assert metrics[name].reason
+
+
+@pytest.mark.parametrize("name", ["diffvit", "diffvit_narrow", "diffvit_v2"])
+def test_what_a_model_says_of_itself_is_kept(name):
+    """The learned λ of every block stands beside the curves; a ViT has none."""
+    samples = run.run(tiny(model__name=name, model__depth=2)).samples()
+    assert len(samples["lambda"]) == 2
+    assert len(samples["train_loss"]) == 6
+    assert "lambda" not in run.run(tiny()).samples()
+
+
+def test_a_diagnosis_neither_trains_nor_changes_the_mode():
+    """The model is asked in evaluation mode, once, for a few test images."""
+    asked = []
+
+    class Talking(torch.nn.Linear):
+        def diagnostics(self, images):
+            asked.append((self.training, torch.is_grad_enabled(), tuple(images.shape)))
+            return {"size": [self.weight.norm().item()]}
+
+    model = Talking(3, 4)
+    compute = tiny().compute
+    assert evaluation.diagnose(model, torch.zeros(2, 3), compute=compute)["size"] == [
+        model.weight.norm().item()
+    ]
+    assert asked == [(False, False, (2, 3))]
+    assert model.training
+    assert evaluation.diagnose(torch.nn.Linear(3, 4), torch.zeros(2, 3), compute=compute) == {}
+
+
+def test_a_diagnosis_that_is_no_number_is_a_failure(monkeypatch):
+    """A record holds finite numbers only, and none is left out in silence."""
+    monkeypatch.setattr(run, "diagnose", lambda *args, **kwargs: {"lambda": [0.2, float("nan")]})
+    outcome = run.run(tiny())
+    assert outcome.status == "failed"
+    assert outcome.error == "diverged: lambda of the trained model is not finite: [0.2, nan]"
+    assert outcome.diagnostics == {}
 
 
 def test_a_model_of_somebody_elses_runs_without_a_flop_formula():
@@ -145,3 +185,108 @@ def test_a_model_of_somebody_elses_runs_without_a_flop_formula():
     assert outcome.status == "ok"
     assert outcome.metrics["forward_flops"].reason.startswith("no FLOP formula")
     assert outcome.metrics["parameters"].value == 3 * 32 * 32 * 10 + 10
+
+
+def three(**settings) -> list[Case]:
+    """A tiny case with three seeds."""
+    case = tiny(data__train_images=400, train__epochs=3, **settings)
+    return [dataclasses.replace(case, seed=seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__posemb": "rope2d"},
+        {"train__optimizer": "muon", "train__ema_decay": 0.9, "model__drop_path": 0.3},
+    ],
+)
+def test_seeds_trained_as_one_give_what_each_gives_alone(settings):
+    """Losses, accuracies and predictions within rounding; counts and rates exactly."""
+    cases = three(**settings)
+    for case, fused in zip(cases, run.run_fused(cases), strict=True):
+        alone = run.run(case)
+        assert fused.status == "ok"
+        assert fused.curves.learning_rate == alone.curves.learning_rate
+        assert fused.curves.train_loss == pytest.approx(alone.curves.train_loss, abs=1e-4)
+        assert fused.curves.test_accuracy == pytest.approx(alone.curves.test_accuracy, abs=2)
+        agree = fused.predictions.predicted == alone.predictions.predicted
+        assert agree.mean() >= 0.98
+        for name in ("train_steps", "forward_flops", "train_flops", "parameters"):
+            assert fused.metrics[name] == alone.metrics[name]
+        assert fused.metrics.keys() == alone.metrics.keys()
+
+
+def test_seeds_trained_as_one_have_no_speed_and_no_memory_of_their_own():
+    """No number, and the reason."""
+    for outcome in run.run_fused(three()):
+        for name in ("train_images_per_second", "train_seconds", "peak_memory_mib"):
+            assert outcome.metrics[name].value is None
+            assert outcome.metrics[name].reason == "3 seeds were trained as one"
+        assert outcome.curves.images_per_second == []
+
+
+def test_a_seed_that_diverges_does_so_alone(monkeypatch):
+    """The others go on without it to the end that they have alone."""
+    cases, original = three(), run.build
+
+    def build(config, *, seed, **facts):
+        model = original(config, seed=seed, **facts)
+        if seed == 1:
+            with torch.no_grad():
+                model.head.bias[0] = 3e38
+                model.head.bias[1] = -3e38
+        return model
+
+    expected = [run.run(case).curves.train_loss for case in cases]
+    monkeypatch.setattr(run, "build", build)
+    outcomes = run.run_fused(cases)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert outcomes[1].error.startswith("diverged: loss is ")
+    assert outcomes[1].metrics == {}
+    for place in (0, 2):
+        assert outcomes[place].curves.train_loss == pytest.approx(expected[place], abs=1e-4)
+        assert len(outcomes[place].curves.train_loss) == 30
+
+
+def test_a_seed_that_crashes_does_so_alone(monkeypatch):
+    """An exception between the steps is that of one case."""
+    cases, original = three(), run.check_learned
+    calls = []
+
+    def check(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise ZeroDivisionError("by nothing")
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(run, "check_learned", check)
+    outcomes = run.run_fused(cases)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert isinstance(outcomes[1].defect, ZeroDivisionError)
+
+
+def test_seeds_trained_as_one_have_the_time_of_all(monkeypatch):
+    """A limit that each seed keeps alone is kept by all of them together, and it is a limit."""
+    ticks = itertools.count()  # a clock that each look moves on
+    clock = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
+    monkeypatch.setattr("vitbench.training.loop.time", clock)
+    before = next(ticks)
+    run.run(three(train__time_limit_s=1e9)[0])
+    limit = float(next(ticks) - before)
+    assert run.run(three(train__time_limit_s=limit)[0]).status == "ok"
+    assert [o.status for o in run.run_fused(three(train__time_limit_s=limit))] == ["ok"] * 3
+    for outcome in run.run_fused(three(train__time_limit_s=limit / 2)):
+        assert outcome.status == "timeout"
+        assert outcome.error.endswith(f"train.time_limit_s is {limit / 2:g} for each of 3 seeds")
+
+
+def test_what_goes_wrong_in_the_common_part_is_said_of_none(monkeypatch):
+    """Too little memory for all, say, says nothing of one: they have to be run one by one."""
+
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(run.FusedSteps, "take", exhausted)
+    message = "^OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB$"
+    with pytest.raises(run.CannotFuseError, match=message):
+        run.run_fused(three())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import msgspec
@@ -11,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.records import Metric
+from vitbench.report.formats import to_csv
 from vitbench.report.notes import notes
+from vitbench.report.numbers import format_percent
 from vitbench.report.tables import build_tables, column_title, grid, to_text, verdict
 
 STATUSES = ["ok", "ok", "ok", "failed", "oom", "timeout", "skipped", "missing"]
@@ -292,6 +296,39 @@ def test_what_was_to_be_equal_is_checked():
         "Held equal (≠: by more than 2 %): train_steps equal; forward_flops differs: "
         "rope2d +380 %; train_flops not checked, the baseline lacks it."
     ) in notes(table)
+
+
+@given(st.lists(st.sampled_from([0.0, 1e-5, 0.003, -0.004, 0.021, -0.3]), min_size=1, max_size=4))
+def test_every_deviation_of_what_was_to_be_equal_can_be_seen(shares):
+    """Each row that is not exactly equal is named with its deviation; beyond 2 % it is marked."""
+    arms = ("base", *(f"arm{number}" for number in range(len(shares))))
+    plan = make_plan(arms=arms, baseline="base", equal=("parameters",))
+    records = [
+        make_record(arm, plan=plan, metrics={"test_accuracy": 80.0, "parameters": 1e6 * (1 + x)})
+        for arm, x in zip(arms, [0.0, *shares], strict=True)
+    ]
+    table = only(records)
+    (said,) = (note for note in notes(table) if note.startswith("Held equal"))
+    for arm, share in zip(arms[1:], shares, strict=True):
+        assert row(table, arm).deviations["parameters"] == pytest.approx(share)
+        assert bool(row(table, arm).unequal) == (abs(share) > 0.02)
+        assert (f"{arm} {format_percent(share)}" in said) == (share != 0)
+        assert (f" {arm} ≠" in to_text(table)) == (abs(share) > 0.02)
+    worst = max(map(abs, shares))
+    form = "equal." if worst == 0 else "within 2 %: " if worst <= 0.02 else "differs: "
+    assert f"parameters {form}" in said
+
+
+def test_deviations_are_in_the_csv():
+    """As raw numbers, empty where there is none."""
+    plan = make_plan(equal=("parameters", "train_steps"))
+    records = [
+        make_record("learned1d", plan=plan, metrics={"test_accuracy": 80.0, "parameters": 1000}),
+        make_record("rope2d", plan=plan, metrics={"test_accuracy": 80.0, "parameters": 1010}),
+    ]
+    lines = {line["arm"]: line for line in csv.DictReader(io.StringIO(to_csv(only(records))))}
+    assert float(lines["rope2d"]["parameters_deviation"]) == pytest.approx(0.01)
+    assert lines["rope2d"]["train_steps_deviation"] == ""
 
 
 def test_a_failed_baseline_is_said():

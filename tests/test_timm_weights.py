@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,15 @@ from vitbench.errors import InputError
 from vitbench.models.timm_weights import load_timm_state, to_timm_state
 
 TABLES = ["none", "learned1d", "learned2d", "sincos1d", "sincos2d"]
+
+
+def timm_shapes(posembs: list[str]) -> st.SearchStrategy[Shape]:
+    """Draw what timm's VisionTransformer has, too."""
+    return shapes(posembs, models=["vit"], stems=["patch"], pools=["cls", "mean"]).map(
+        lambda shape: dataclasses.replace(
+            shape, config=dataclasses.replace(shape.config, head_width=None, head_norm=False)
+        )
+    )
 
 
 def make_timm(shape: Shape, *, no_embed_class: bool = False) -> VisionTransformer:
@@ -29,15 +40,17 @@ def make_timm(shape: Shape, *, no_embed_class: bool = False) -> VisionTransforme
         num_heads=config.num_heads,
         mlp_ratio=(hidden + 0.5) / config.width,  # timm rounds down
         reg_tokens=config.registers,
+        qk_norm=config.qk_norm,
         class_token=token,
         global_pool="token" if token else "avg",
         no_embed_class=no_embed_class,
+        init_values=config.layer_scale,
     )
     enliven(model)
     return model.double()
 
 
-@given(shapes(posembs=["learned1d"]), st.booleans())
+@given(timm_shapes(posembs=["learned1d"]), st.booleans())
 def test_timms_weights_give_timms_logits(shape, no_embed_class):
     """A model loaded from timm is that model, with and without rows for the class token."""
     theirs, ours = make_timm(shape, no_embed_class=no_embed_class), lively(shape)
@@ -46,7 +59,7 @@ def test_timms_weights_give_timms_logits(shape, no_embed_class):
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-9, atol=1e-9)
 
 
-@given(shapes(posembs=TABLES))
+@given(timm_shapes(posembs=TABLES))
 def test_our_weights_give_our_logits_in_timm(shape):
     """A model written for timm loads strictly and is the same function."""
     theirs, ours = make_timm(shape), lively(shape)
@@ -55,7 +68,7 @@ def test_our_weights_give_our_logits_in_timm(shape):
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-9, atol=1e-9)
 
 
-@given(shapes(posembs=["learned1d"]))
+@given(timm_shapes(posembs=["learned1d"]))
 def test_a_model_comes_back_from_timms_names(shape):
     """There and back gives every tensor as it was."""
     ours = lively(shape)
@@ -66,7 +79,7 @@ def test_a_model_comes_back_from_timms_names(shape):
     torch.testing.assert_close(ours.state_dict(), before, rtol=0, atol=0)
 
 
-@given(shapes(posembs=["learned1d"]))
+@given(timm_shapes(posembs=["learned1d"]))
 def test_the_parameters_are_timms(shape):
     """As many, with timm's no_embed_class."""
     theirs = make_timm(shape, no_embed_class=True)
@@ -89,6 +102,26 @@ def test_a_rotary_model_cannot_be_written():
     """timm's VisionTransformer has no such embedding."""
     with pytest.raises(InputError, match="no position embedding 'rope2d'; expected none or one"):
         to_timm_state(lively(shape(posemb="rope2d")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"name": "diffvit"}, "no differential attention; model.name is 'diffvit'; expected 'vit'"),
+        ({"head_norm": True}, "no norm of single heads; model.head_norm is true; expected false"),
+        (
+            {"head_width": 6},
+            "heads that are as wide together as its tokens; model.head_width is 6; "
+            "expected 8 / 2, or none",
+        ),
+    ],
+    ids=["diffvit", "head_norm", "head_width"],
+)
+def test_attention_that_timm_does_not_have_cannot_be_written(settings, fault):
+    """The message says which setting it is."""
+    with pytest.raises(InputError) as refusal:
+        to_timm_state(lively(shape(**settings)))
+    assert str(refusal.value) == f"timm's VisionTransformer has {fault}"
 
 
 @pytest.mark.parametrize(
@@ -134,3 +167,27 @@ def test_many_misfits_are_counted():
     """The message stays one line that can be read."""
     with pytest.raises(InputError, match=r"; and 27 more$"):
         load_timm_state(lively(shape()), to_timm_state(lively(shape(width=4))))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"stem": "conv"}, "model.stem 'conv'; expected 'patch'"),
+        ({"pool": "sequence"}, "model.pool 'sequence'; expected 'cls' or 'mean'"),
+    ],
+    ids=["stem", "pool"],
+)
+def test_parts_that_timm_lacks_are_refused_both_ways(settings, expected):
+    """The message names the setting and what timm has."""
+    state = to_timm_state(lively(shape()))
+    ours = lively(shape(**settings))
+    for attempt in (lambda: to_timm_state(ours), lambda: load_timm_state(ours, state)):
+        with pytest.raises(InputError) as refusal:
+            attempt()
+        assert str(refusal.value) == f"timm's VisionTransformer has no {expected}"
+
+
+def test_a_layer_scale_that_timms_model_lacks_is_named():
+    """Weights without it do not load into a model that has it."""
+    with pytest.raises(InputError, match=r"blocks\.0\.ls1\.gamma is missing, expected \(8,\)"):
+        load_timm_state(lively(shape(layer_scale=0.1)), to_timm_state(lively(shape())))

@@ -14,6 +14,8 @@ from vitbench.case import ModelConfig
 from vitbench.models.vit import ViT, build
 from vitbench.registry import POSEMBS
 
+MODELS = ("vit", "diffvit", "diffvit_narrow", "diffvit_v2")
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -38,20 +40,36 @@ class Shape:
 
 
 @st.composite
-def shapes(draw: st.DrawFn, posembs: Sequence[str] | None = None) -> Shape:
+def shapes(
+    draw: st.DrawFn,
+    posembs: Sequence[str] | None = None,
+    *,
+    models: Sequence[str] = MODELS,
+    stems: Sequence[str] = ("patch", "conv"),
+    pools: Sequence[str] = ("cls", "mean", "sequence"),
+) -> Shape:
     """Draw a small ViT that is valid with every position embedding, and its images."""
-    patch = draw(st.sampled_from([1, 2, 4]))
+    stem = draw(st.sampled_from(stems))
+    patch = draw(st.sampled_from([1, 2, 4] if stem == "patch" else [2, 4]))
     rows, columns = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    num_heads = draw(st.integers(1, 3))
+    name = draw(st.sampled_from(models))
+    num_heads = draw(st.sampled_from([2, 4]) if name == "diffvit" else st.integers(1, 3))
+    head_widths = [8, 16] if name == "diffvit_narrow" else [4, 8, 12]
     config = ModelConfig(
+        name=name,
         patch=patch,
-        width=4 * num_heads * draw(st.integers(1, 3)),
+        stem=stem,
+        width=num_heads * draw(st.sampled_from(head_widths)),
         num_heads=num_heads,
+        head_width=draw(st.sampled_from([None, *head_widths])),
+        qk_norm=draw(st.booleans()),
+        head_norm=name == "vit" and draw(st.booleans()),
         depth=draw(st.integers(1, 3)),
         mlp_ratio=draw(st.sampled_from([0.5, 1.3, 2.0])),
         posemb=draw(st.sampled_from(posembs or POSEMBS.names())),
-        pool=draw(st.sampled_from(["cls", "mean"])),
+        pool=draw(st.sampled_from(pools)),
         registers=draw(st.integers(0, 2)),
+        layer_scale=draw(st.sampled_from([None, 0.3])),
     )
     return Shape(
         config=config,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitbench.case import Case, times
+    from vitbench.checkpoint import load_model
     from vitbench.errors import InputError
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
@@ -24,6 +25,7 @@ _HOME = {
     "Record": "records",
     "Store": "records",
     "InputError": "errors",
+    "load_model": "checkpoint",
     "AUGMENTATIONS": "registry",
     "DATASETS": "registry",
     "MODELS": "registry",
@@ -40,6 +42,7 @@ __all__ = [
     "Record",
     "Store",
     "Study",
+    "load_model",
     "times",
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,7 @@ from vitbench.errors import InputError
 
 BF16_WIDTH = 128
 """Width from which bf16 autocast is faster than fp32 on a CPU that multiplies bf16 natively."""
+FREQUENCIES = Path("/sys/devices/system/cpu")
 
 
 def resolve(case: Case) -> Case:
@@ -74,6 +77,22 @@ def generator(seed: int, *concern: str | int, device: str = "cpu") -> torch.Gene
     return torch.Generator(device=device).manual_seed(value % 2**63)
 
 
+@contextlib.contextmanager
+def randomness(seed: int, *concern: str | int, device: str = "cpu") -> Iterator[None]:
+    """Let what draws without a generator, as dropout does, draw from `generator(seed, *concern)`.
+
+    Torch's global random state is afterwards as it was.
+    """
+    state = generator(seed, *concern).initial_seed()
+    on_cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.default_generator.manual_seed(state)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(state)
+        yield
+
+
 def synchronize(device: str) -> None:
     """Wait until the device has done all that it was given."""
     kind = torch.device(device).type
@@ -81,6 +100,28 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+def clock_mhz(device: str) -> tuple[float | None, str | None]:
+    """Return the frequency at which a device runs at this moment, in MHz.
+
+    Of a CPU the fastest core's, since idle ones are slow on purpose.
+    returns: None and the reason where it cannot be read
+    """
+    if device.startswith("cuda"):
+        try:
+            return float(torch.cuda.clock_rate(device)), None
+        except Exception as error:  # needs nvidia-ml-py, and a driver that tells
+            return None, f"the driver does not tell: {str(error).splitlines()[0]}"
+    try:
+        khz = [
+            int(file.read_text()) for file in FREQUENCIES.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+        ]
+    except (OSError, ValueError):
+        khz = []
+    if device != "cpu" or not khz:
+        return None, "this system does not tell"
+    return max(khz) / 1000, None
 
 
 def name(device: str) -> str | None:

@@ -13,6 +13,15 @@ from vitbench.registry import registrations
 
 PACKAGE = Path(__file__).parent
 
+NAMED = {
+    "MODELS": "model.name",
+    "POSEMBS": "model.posemb",
+    "DATASETS": "data.dataset",
+    "AUGMENTATIONS": "data.augment",
+    "MIXES": "data.mix",
+}
+"""Which setting names the parts of a registry, by the registry's variable."""
+
 RESULT_CODE = ("device.py", "run.py", "data", "models", "training", "measure")
 """The files and folders of the package whose code decides what a record says."""
 
@@ -39,9 +48,8 @@ def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
     """
     files = [file for name in RESULT_CODE for file in _python_files(PACKAGE / name)]
     files += [study_file] if study_file else []
-    used = frozenset(_strings(case.to_json()))
-    kept = _reached([_parse(file).body for file in files], used)
-    return digest([ast.dump(node) for body in kept for node in _without_idle_imports(body)])
+    kept = _reached([_parse(file).body for file in files], case)
+    return digest([_dump(node) for body in kept for node in _without_idle_imports(body)])
 
 
 def is_current(record: Record, *, study_file: Path | None) -> bool:
@@ -58,9 +66,9 @@ def _python_files(path: Path) -> list[Path]:
 
 
 def _strings(value: object) -> list[str]:
-    """Every string of a JSON value, `imagefolder:photos` also as `imagefolder`."""
+    """Every string of a JSON value, of `imagefolder:photos` also `imagefolder`, of `crop+flip` both."""
     if isinstance(value, str):
-        return [value, value.partition(":")[0]]
+        return [value, value.partition(":")[0], *value.split("+")]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [text for part in inner for text in _strings(part)]
 
@@ -93,13 +101,16 @@ def _declares_study(node: ast.stmt) -> bool:
     )
 
 
-def _reached(files: list[list[ast.stmt]], used: frozenset[str]) -> list[list[ast.stmt]]:
+def _reached(files: list[list[ast.stmt]], case: Case) -> list[list[ast.stmt]]:
     """Leave out the registered parts that nothing of the case reaches."""
+    used = {variable: _strings(case.get(path)) for variable, path in NAMED.items()}
+    anywhere = _strings(case.to_json())  # for a registry that a module gave another name
     statements = [node for body in files for node in body]
     unused: dict[str, list[ast.stmt]] = {}
     for node in statements:
-        names = {name for _, name in registrations(node)}
-        if names and not names & used and isinstance(node, ast.ClassDef | ast.FunctionDef):
+        parts = registrations(node)
+        is_used = any(name in used.get(variable, anywhere) for variable, name in parts)
+        if parts and not is_used and isinstance(node, ast.ClassDef | ast.FunctionDef):
             unused.setdefault(node.name, []).append(node)
     left_out = {id(node) for parts in unused.values() for node in parts}
     todo = [node for node in statements if id(node) not in left_out]
@@ -123,6 +134,11 @@ def _without_idle_imports(body: list[ast.stmt]) -> list[ast.stmt]:
     ]
 
 
+# A statement that was parsed once stays the same object, for all cases of a session.
+_dump = cache(ast.dump)
+
+
+@cache
 def _names(node: ast.stmt) -> set[str]:
     """Every name that a statement refers to, `posemb.RoPE2d` as `RoPE2d` too."""
     return {

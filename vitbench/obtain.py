@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vitbench import device
+from vitbench.case import Case
 from vitbench.environment import describe
 from vitbench.errors import InputError
 from vitbench.fingerprint import code_fingerprint, record_key
 from vitbench.records import Record, Store, record_stem
-from vitbench.run import run
+from vitbench.run import Outcome, run, run_fused
 from vitbench.settings import Rerun
 from vitbench.study import Cell
+from vitbench.training.fused import CannotFuseError
 from vitbench.training.loop import Progress
+
+OnEpoch = Callable[[Cell, Progress], None]
 
 
 class NoRecordError(InputError):
@@ -45,7 +51,7 @@ def obtain(
     data_dir: Path | None = None,
     study_file: Path | None = None,
     workers: int = 1,
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Obtained:
     """Return the record of a cell, current with its settings, data and code.
 
@@ -56,52 +62,164 @@ def obtain(
     workers: processes that run cases side by side
     raises: InputError for what the user can mend, and then nothing is recorded
     """
-    cell = dataclasses.replace(cell, case=device.resolve(cell.case))
-    accelerator = device.name(cell.case.compute.device)
+    (obtained,) = obtain_seeds(
+        [cell],
+        store=store,
+        rerun=rerun,
+        data_dir=data_dir,
+        study_file=study_file,
+        workers=workers,
+        on_epoch=on_epoch,
+    )
+    return obtained
+
+
+def obtain_seeds(
+    cells: Sequence[Cell],
+    *,
+    store: Store,
+    rerun: Rerun = "stale",
+    data_dir: Path | None = None,
+    study_file: Path | None = None,
+    workers: int = 1,
+    on_epoch: OnEpoch | None = None,
+    on_separate: Callable[[str], None] | None = None,
+) -> list[Obtained]:
+    """Return the records of cells that are the same but for their seed.
+
+    Those that are to be run are trained as one. The records are found by later sessions like
+    any others; their environment names the seeds (`fused_seeds`), and they share the time.
+    The other arguments and errors are those of `obtain`.
+
+    on_separate: told why they are run one by one after all
+    """
+    cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
+    compute = cells[0].case.compute
     environment = describe(
         folder=study_file.parent if study_file else Path.cwd(),
-        device=cell.case.compute.device,
-        accelerator=accelerator,
+        device=compute.device,
+        accelerator=device.name(compute.device),
         threads=device.threads(),
         workers=workers,
     )
-    key = record_key(cell.case, study=cell.study, version=cell.version)
-    code = code_fingerprint(cell.case, study_file=study_file)
-    found = store.find(
-        machine=environment["machine"],
-        study=cell.study,
-        budget=cell.case.budget,
-        stem=record_stem(arm=cell.arm, seed=cell.case.seed, key=key),
-    )
-    if found is not None and (found.key, found.code) == (key, code) and _stays(found, rerun):
-        return Obtained(record=found, path=store.path(found), reused=True)
-    if rerun == "none":
-        raise NoRecordError(
-            f"no current record of {cell.study}/{cell.id} under {store.root}; "
-            "--study-rerun is none, stale would make it"
-        )
-    started, clock = datetime.now(UTC), time.perf_counter()
-    outcome = run(cell.case, data_dir=data_dir, alone=workers == 1, on_epoch=on_epoch)
-    record = Record(
+    code = code_fingerprint(cells[0].case, study_file=study_file)
+    obtained: dict[str, Obtained] = {}
+    missing = []
+    for cell in cells:
+        found = _find(cell, store=store, machine=environment["machine"])
+        if found is not None and found.code == code and _stays(found, rerun):
+            obtained[cell.id] = Obtained(record=found, path=store.path(found), reused=True)
+        elif rerun == "none":
+            raise NoRecordError(
+                f"no current record of {cell.study}/{cell.id} under {store.root}; "
+                "--study-rerun is none, stale would make it"
+            )
+        else:
+            missing.append(cell)
+    for cell, ran in _runs(
+        missing, data_dir=data_dir, alone=workers == 1, on_epoch=on_epoch, on_separate=on_separate
+    ):
+        record = make_record(cell, ran, code=code, environment=environment)
+        path = store.write(record, ran.outcome.predictions)
+        defect = ran.outcome.defect
+        obtained[cell.id] = Obtained(record=record, path=path, reused=False, defect=defect)
+    return [obtained[cell.id] for cell in cells]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a case gave, when, and in which time; `conditions` are more of its environment."""
+
+    outcome: Outcome
+    started: datetime
+    duration_s: float
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
+def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any]) -> Record:
+    """Put together the record of a cell whose case, device resolved, was run."""
+    outcome = ran.outcome
+    return Record(
         study=cell.study,
         arm=cell.arm,
         seed=cell.case.seed,
         budget=cell.case.budget,
         case=cell.case.to_json(),
-        key=key,
+        key=_key(cell),
         code=code,
         status=outcome.status,
         error=outcome.error,
         metrics=outcome.metrics,
-        samples=outcome.curves.samples(),
-        environment=environment,
-        started=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        duration_s=round(time.perf_counter() - clock, 3),
+        samples=outcome.samples(),
+        environment={**environment, **ran.conditions},
+        started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
     )
-    path = store.write(record, outcome.predictions)
-    return Obtained(record=record, path=path, reused=False, defect=outcome.defect)
+
+
+def _key(cell: Cell) -> str:
+    return record_key(cell.case, study=cell.study, version=cell.version)
+
+
+def _find(cell: Cell, *, store: Store, machine: str) -> Record | None:
+    """Return the cell's record, by whatever code it was made."""
+    key = _key(cell)
+    found = store.find(
+        machine=machine,
+        study=cell.study,
+        budget=cell.case.budget,
+        stem=record_stem(arm=cell.arm, seed=cell.case.seed, key=key),
+    )
+    return found if found is not None and found.key == key else None
 
 
 def _stays(found: Record, rerun: Rerun) -> bool:
     return rerun != "all" and (rerun != "failed" or found.status in ("ok", "skipped"))
+
+
+def _runs(
+    cells: Sequence[Cell],
+    *,
+    data_dir: Path | None,
+    alone: bool,
+    on_epoch: OnEpoch | None,
+    on_separate: Callable[[str], None] | None,
+) -> Iterator[tuple[Cell, Ran]]:
+    """Run cells that are the same but for their seed: as one where there are several, and it can be."""
+    if len(cells) > 1:
+        try:
+            yield from _fused_runs(cells, data_dir=data_dir, on_epoch=on_epoch)
+        except CannotFuseError as error:
+            if on_separate is not None:
+                ids = ", ".join(cell.id for cell in cells)
+                on_separate(f"{cells[0].study} {ids}: trained one by one: {error}")
+        else:
+            return
+    for cell in cells:
+        started, clock = datetime.now(UTC), time.perf_counter()
+        outcome = run(
+            cell.case,
+            data_dir=data_dir,
+            alone=alone,
+            on_epoch=None if on_epoch is None else partial(on_epoch, cell),
+        )
+        spent = time.perf_counter() - clock
+        yield cell, Ran(outcome=outcome, started=started, duration_s=spent)
+
+
+def _fused_runs(
+    cells: Sequence[Cell], *, data_dir: Path | None, on_epoch: OnEpoch | None
+) -> Iterator[tuple[Cell, Ran]]:
+    started, clock = datetime.now(UTC), time.perf_counter()
+    by_case = {cell.case: cell for cell in cells}
+
+    def heard(case: Case, progress: Progress) -> None:
+        if on_epoch is not None:
+            on_epoch(by_case[case], progress)
+
+    outcomes = run_fused(list(by_case), data_dir=data_dir, on_epoch=heard)
+    share = (time.perf_counter() - clock) / len(cells)
+    seeds = {"fused_seeds": [case.seed for case in by_case]}
+    for cell, outcome in zip(cells, outcomes, strict=True):
+        yield cell, Ran(outcome=outcome, started=started, duration_s=share, conditions=seeds)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from vitbench.errors import InputError, nearest
-from vitbench.settings import OPTIONS, Settings, read_settings
+from vitbench.settings import FLAG, OPTIONS, Settings, read_settings
 
 if TYPE_CHECKING:
     from vitbench.case import Case
-    from vitbench.records import Record
+    from vitbench.obtain import Obtained
+    from vitbench.records import Record, Store
     from vitbench.report.summary import Table
     from vitbench.study import Cell, Study
-    from vitbench.training.loop import Progress
 
 STUDY = "vitbench_study"
 
@@ -34,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vitbench", "ablation studies of vision transformers")
     for name, metavar, text in OPTIONS:
         ini = f"study_{name.replace('-', '_')}"
+        if metavar == FLAG:
+            group.addoption(f"--study-{name}", dest=ini, action="store_true", help=text)
+            parser.addini(ini, text, type="bool", default=False)
+            continue
         repeatable = name == "set"
         action = "append" if repeatable else "store"
         group.addoption(f"--study-{name}", dest=ini, metavar=metavar, action=action, help=text)
@@ -61,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = read_settings(option=config.getoption, environment=os.environ, ini=config.getini)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
+    if settings.fuse_seeds and config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "--study-fuse-seeds trains the seeds of an arm in one process; leave out -n"
+        )
     config.pluginmanager.register(Session(config, settings), "vitbench_session")
 
 
@@ -127,6 +135,8 @@ class Session:
         self.damaged: list[str] = []
         self.reused = 0
         self.judgement: str | None = None
+        self.items: list[pytest.Item] = []
+        self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
 
     # running --------------------------------------------------------------------------------
 
@@ -140,7 +150,6 @@ class Session:
         __tracebackhide__ = True
         from vitbench import device
         from vitbench.environment import cores
-        from vitbench.obtain import obtain
         from vitbench.records import Store
 
         if self.workers > 1:
@@ -148,15 +157,7 @@ class Session:
         store = Store(self.settings.results)
         try:
             store.check_writable()
-            obtained = obtain(
-                cell,
-                store=store,
-                rerun=self.settings.rerun,
-                data_dir=self.settings.data_dir,
-                study_file=item.path,
-                workers=self.workers,
-                on_epoch=lambda progress: self.show_progress(f"{cell.study} {cell.id}", progress),
-            )
+            obtained = self.obtain(cell, item, store=store)
         except InputError as error:
             if "cannot write" in str(error):
                 item.session.shouldstop = str(error)
@@ -177,19 +178,52 @@ class Session:
             pytest.fail(f"{record.status}: {record.error}{again}", pytrace=False)
         return record
 
-    def show_progress(self, name: str, progress: Progress) -> None:
-        """Show an epoch: a line that is overwritten on a terminal, a line each elsewhere."""
+    def obtain(self, cell: Cell, item: pytest.Item, *, store: Store) -> Obtained:
+        """Obtain a record; with --study-fuse-seeds those of the arm's other seeds, too."""
+        from vitbench.obtain import obtain_seeds
+
+        if done := self.fused.pop((item.path, cell.study, cell.arm, cell.case), None):
+            return done
+        fused = self.settings.fuse_seeds and self.settings.rerun != "none"
+        cells = [cell, *(self.other_seeds(cell, item) if fused else [])]
+        obtained, *others = obtain_seeds(
+            cells,
+            store=store,
+            rerun=self.settings.rerun,
+            data_dir=self.settings.data_dir,
+            study_file=item.path,
+            workers=self.workers,
+            on_epoch=lambda cell, progress: self.show(
+                progress.line(f"{cell.study} {cell.id}"), passing=True
+            ),
+            on_separate=self.show,
+        )
+        for other, record in zip(cells[1:], others, strict=True):
+            self.fused[item.path, other.study, other.arm, other.case] = record
+        return obtained
+
+    def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
+        """List the cells of this session that are the same but for their seed."""
+        markers = [
+            other.get_closest_marker(STUDY) for other in self.items if other.path == item.path
+        ]
+        cells: list[Cell] = [marker.args[0] for marker in markers if marker is not None]
+        others = {
+            other.case.seed: other
+            for other in cells
+            if (other.study, other.arm) == (cell.study, cell.arm)
+            and dataclasses.replace(other.case, seed=cell.case.seed) == cell.case
+        }
+        return [other for seed, other in others.items() if seed != cell.case.seed]
+
+    def show(self, text: str, *, passing: bool = False) -> None:
+        """Show a line; one that is `passing` is overwritten by the next on a terminal."""
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or reporter.verbosity < 0 or hasattr(self.config, "workerinput"):
             return
-        text = (
-            f"{name}  epoch {progress.epoch}/{progress.epochs}  loss {progress.train_loss:.3f}  "
-            f"test {progress.test_accuracy:.2f} %  {progress.images_per_second:.0f} img/s  "
-            f"{progress.eta_s:.0f} s left"
-        )
         capture = self.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
-            if sys.stdout.isatty():
+            if passing and sys.stdout.isatty():
                 reporter.rewrite(text, erase=True)
             else:
                 reporter.ensure_newline()
@@ -213,6 +247,10 @@ class Session:
         if self.mistakes and not hasattr(self.config, "workerinput"):
             raise pytest.UsageError(self.mistakes[0])
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember what is going to be run."""
+        self.items = session.items
+
     def pytest_report_header(self) -> str | None:
         """Say what decides the results."""
         settings = self.settings
@@ -223,6 +261,7 @@ class Session:
             f"model {settings.model}" if settings.model else None,
             f"device {settings.device or 'auto'}",
             f"precision {settings.precision or 'auto'}",
+            "seeds fused" if settings.fuse_seeds else None,
             *settings.assignments,
             f"rerun {settings.rerun}",
             f"data {settings.data_dir}" if settings.data_dir else None,

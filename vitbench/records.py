@@ -6,12 +6,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +16,7 @@ import msgspec
 import numpy as np
 
 from vitbench.errors import InputError, nearest
+from vitbench.files import write_whole
 from vitbench.study import Plan
 
 SCHEMA = "vitbench.record/1"
@@ -182,11 +180,13 @@ class Store:
     Files appear whole or not at all. A record that is replaced moves to `superseded/`
     beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
 
+    option: the option by which a user names another folder
     set_aside: the damaged files that this object has renamed
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, option: str = "--study-results") -> None:
         self.root = Path(root)
+        self._option = option
         self.set_aside: list[Path] = []
 
     def folder(self, record: Record) -> Path:
@@ -204,7 +204,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise InputError(_cannot_write(self.root, error)) from error
+            raise InputError(self._cannot_write(self.root, error)) from error
 
     def write(self, record: Record, predictions: Predictions | None = None) -> Path:
         """Write a record, its predictions first, and return the record's path.
@@ -218,15 +218,21 @@ class Store:
                 data = _encode_predictions(predictions)
                 digest = hashlib.sha256(data).hexdigest()
                 file = f"{record.stem}-{digest[:8]}.npz"
-                _replace(folder / file, data)
+                write_whole(folder / file, data)
                 record = msgspec.structs.replace(
                     record, predictions=PredictionsFile(file=file, sha256=digest)
                 )
             self._supersede(path)
-            _replace(path, record.to_bytes())
+            write_whole(path, record.to_bytes())
         except OSError as error:
-            raise InputError(_cannot_write(folder, error)) from error
+            raise InputError(self._cannot_write(folder, error)) from error
         return path
+
+    def _cannot_write(self, folder: Path, error: OSError) -> str:
+        return (
+            f"cannot write to {folder}: {error.strerror or error}; free it, "
+            f"or name another folder with {self._option}"
+        )
 
     def _supersede(self, path: Path) -> None:
         """Keep a copy of the record that is about to be replaced."""
@@ -238,7 +244,7 @@ class Store:
                 / f"{path.stem}-{hashlib.sha256(old).hexdigest()[:8]}.json"
             )
             aside.parent.mkdir(exist_ok=True)
-            _replace(aside, old)
+            write_whole(aside, old)
 
     def find(self, *, machine: str, study: str, budget: str, stem: str) -> Record | None:
         """Return the record of this name, or None; a damaged one is set aside and counts as none."""
@@ -304,25 +310,3 @@ def _encode_predictions(predictions: Predictions) -> bytes:
         confidence=predictions.confidence.astype(np.float16),
     )
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put the bytes at the path at once: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:  # tempfile's would be closed to the user's group
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def _cannot_write(folder: Path, error: OSError) -> str:
-    return (
-        f"cannot write to {folder}: {error.strerror or error}; free it, "
-        "or name another folder with --study-results"
-    )

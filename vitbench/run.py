@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from vitbench import device
 from vitbench.case import Case
+from vitbench.checkpoint import Checkpoint
 from vitbench.data.batches import Batches, Normalization, ordered
 from vitbench.data.sources import load_split
 from vitbench.errors import InputError
@@ -22,18 +25,25 @@ from vitbench.measure.flops import (
 from vitbench.measure.memory import peak_mib, reset_peak
 from vitbench.models.vit import build
 from vitbench.records import Metric, Predictions, Status
-from vitbench.training.evaluation import Evaluation, evaluate
+from vitbench.training.evaluation import Evaluation, diagnose, evaluate
+from vitbench.training.fused import CannotFuseError, FusedSteps
 from vitbench.training.loop import (
     Curves,
     DivergedError,
     Progress,
+    Samples,
     TimeLimitError,
     check_learned,
-    train,
+    drive,
+    training,
 )
+from vitbench.training.state import DamagedStateError, State
+from vitbench.training.step import Step, Taken
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
+DIAGNOSED_IMAGES = 64
+"""Test images that a model is given for its diagnostics."""
 
 
 @dataclass(kw_only=True)
@@ -44,8 +54,14 @@ class Outcome:
     error: str | None = None
     metrics: dict[str, Metric] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)
+    diagnostics: Samples = field(default_factory=dict)
     predictions: Predictions | None = None
+    trained: Checkpoint | None = None
     defect: Exception | None = None
+
+    def samples(self) -> Samples:
+        """Return every series of the record: of the training, and of the trained model."""
+        return {**self.curves.samples(), **self.diagnostics}
 
 
 def run(
@@ -54,18 +70,92 @@ def run(
     data_dir: Path | None = None,
     alone: bool = True,
     on_epoch: Callable[[Progress], None] | None = None,
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
 ) -> Outcome:
     """Run a case whose device and precision are resolved.
 
     data_dir: where datasets lie; None for the default
     alone: False when other cases run beside it; then its speed is not reported
+    start, on_state: where to go on, and what is told where that is after every epoch
     returns: an outcome, also for a case that failed
-    raises: InputError for what the user can mend
+    raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
     outcome = Outcome()
+    with _noted(outcome):
+        drive(
+            _classify(
+                case,
+                outcome,
+                data_dir=data_dir,
+                speed_reason=None if alone else "other cases ran beside this one",
+                on_epoch=on_epoch,
+                start=start,
+                on_state=on_state,
+            )
+        )
+    return outcome
+
+
+def run_fused(
+    cases: Sequence[Case],
+    *,
+    data_dir: Path | None = None,
+    on_epoch: Callable[[Case, Progress], None] | None = None,
+) -> list[Outcome]:
+    """Run cases that are the same but for their seed, with their models trained as one.
+
+    Every seed has the initial values, the order and the augmentation it has in `run`, so that it
+    gives the same within rounding; one that fails does so alone. Neither speed nor memory is
+    that of a seed, so that there is none.
+    raises: InputError as `run`, CannotFuseError for models that have to be trained one by one
+    """
+    outcomes = [Outcome() for _ in cases]
+    fused = FusedSteps()
+    steps: dict[int, Step] = {}
+    reason = f"{len(cases)} seeds were trained as one"
+    lanes = [
+        _classify(
+            case,
+            outcome,
+            data_dir=data_dir,
+            speed_reason=reason,
+            memory_reason=reason,
+            on_epoch=None if on_epoch is None else partial(on_epoch, case),
+            together=len(cases),
+        )
+        for case, outcome in zip(cases, outcomes, strict=True)
+    ]
+
+    def go_on(place: int, taken: Taken | None) -> None:
+        with _noted(outcomes[place]), suppress(StopIteration):
+            steps[place] = lanes[place].send(taken)  # type: ignore[arg-type]  # None begins
+
+    for place in range(len(cases)):
+        go_on(place, None)
+    while steps:
+        places, asked = list(steps), list(steps.values())
+        steps.clear()
+        try:
+            results = fused.take(asked)
+        except CannotFuseError:
+            raise
+        except Exception as error:  # whatever it is: alone, a case says it of itself
+            first_line = (str(error).splitlines() or [""])[0]
+            raise CannotFuseError(f"{type(error).__name__}: {first_line}") from error
+        for place, taken in zip(places, results, strict=True):
+            go_on(place, taken)
+    for outcome in outcomes:
+        outcome.curves.images_per_second.clear()
+    return outcomes
+
+
+@contextmanager
+def _noted(outcome: Outcome) -> Iterator[None]:
+    """Note in the outcome how a case ended that did not end well."""
     try:
-        _classify(case, outcome, data_dir=data_dir, alone=alone, on_epoch=on_epoch)
-    except InputError:
+        yield
+    except (InputError, DamagedStateError):
         raise
     except DivergedError as error:
         outcome.status, outcome.error = "failed", str(error)
@@ -78,7 +168,6 @@ def run(
         else:
             outcome.status, outcome.error = "failed", f"{type(error).__name__}: {first_line}"
             outcome.defect = error
-    return outcome
 
 
 def _classify(
@@ -86,9 +175,14 @@ def _classify(
     outcome: Outcome,
     *,
     data_dir: Path | None,
-    alone: bool,
+    speed_reason: str | None,
+    memory_reason: str | None = None,
     on_epoch: Callable[[Progress], None] | None,
-) -> None:
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
+    together: int = 1,
+) -> Generator[Step, Taken, None]:
+    """Run a case up to its last step, each of which is taken by the caller, and fill the outcome."""
     facts, compute = case.data.facts(), case.compute
     train_split, test_split = (
         load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
@@ -108,21 +202,22 @@ def _classify(
         device=compute.device,
         seed=case.seed,
         normalization=normalization,
+        mix=case.data.mix,
+        mixed_epochs=case.train.epochs * (1 - case.data.mix_off_share),
     )
 
-    def test() -> Evaluation:
-        images = ordered(
-            test_split,
-            batch_size=EVALUATION_BATCH,
-            device=compute.device,
-            normalization=normalization,
+    def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        return ordered(
+            test_split, batch_size=size, device=compute.device, normalization=normalization
         )
-        return evaluate(model, images, compute=compute)
+
+    def test() -> Evaluation:
+        return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
 
     example = next(iter(batches.epoch(0)))[0][:1]
     flops, flops_reason = _forward_flops(case, model, example)
     reset_peak(compute.device)
-    final = train(
+    final = yield from training(
         model,
         batches,
         config=case.train,
@@ -130,11 +225,14 @@ def _classify(
         curves=outcome.curves,
         test=test,
         on_epoch=on_epoch,
+        start=start,
+        on_state=on_state,
+        together=together,
     )
     check_learned(
         outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
     )
-    peak, peak_reason = peak_mib(compute.device)
+    peak, peak_reason = (None, memory_reason) if memory_reason else peak_mib(compute.device)
     if not math.isfinite(final.loss):
         raise DivergedError(f"diverged: test loss is {final.loss}")
     outcome.predictions = Predictions(
@@ -142,18 +240,37 @@ def _classify(
         target=final.target.numpy(),
         confidence=final.confidence.numpy(),
     )
+    outcome.trained = Checkpoint(
+        model=model,
+        case=case,
+        image_px=facts.image_px,
+        normalization=normalization,
+        class_names=train_split.class_names,
+    )
+    images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
+    diagnostics = diagnose(model, images, compute=compute)
+    for name, series in diagnostics.items():
+        if not all(map(math.isfinite, series)):
+            raise DivergedError(f"diverged: {name} of the trained model is not finite: {series}")
+    outcome.diagnostics = diagnostics
     steps = len(outcome.curves.train_loss)
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
+    per_epoch = batches.steps_per_epoch * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
-    speed_reason = None if alone else "other cases ran beside this one"
     outcome.metrics = {
         "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
         "test_loss": Metric(value=final.loss, unit="nats", better="lower"),
         "train_loss": Metric(value=sum(last_epoch) / len(last_epoch), unit="nats", better="lower"),
         "train_images_per_second": Metric(
-            value=outcome.curves.steady_images_per_second if alone else None,
+            value=None if speed_reason else outcome.curves.steady_images_per_second,
             unit="img/s",
             better="higher",
+            reason=speed_reason,
+        ),
+        "train_seconds": Metric(
+            value=None if speed_reason else outcome.curves.seconds(images_per_epoch=per_epoch),
+            unit="s",
+            better="lower",
             reason=speed_reason,
         ),
         "train_steps": Metric(value=float(steps), unit="steps"),

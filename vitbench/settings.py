@@ -5,7 +5,7 @@ Imported in every pytest session, so it imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,23 +32,48 @@ class Settings:
     model: str | None
     report: Path | None
     compare: Path | None
+    fuse_seeds: bool
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
         """Return the dotted settings of a case that the options give; raises InputError."""
-        named = {
-            "data.dataset": self.dataset,
-            "model.name": self.model,
-            "compute.device": self.device,
-            "compute.precision": self.precision,
-        }
-        given: dict[str, object] = {path: value for path, value in named.items() if value}
-        if self.assignments:
-            from vitbench.case import parse_setting
+        return case_settings(
+            dataset=self.dataset,
+            model=self.model,
+            device=self.device,
+            precision=self.precision,
+            assignments=self.assignments,
+        )
 
-            given.update(parse_setting(text) for text in self.assignments)
-        return given
 
+def case_settings(
+    *,
+    dataset: str | None,
+    model: str | None,
+    device: str | None,
+    precision: str | None,
+    assignments: Sequence[str],
+) -> dict[str, object]:
+    """Return dotted settings of a case, where they are given; raises InputError.
+
+    assignments: such as `model.depth=4`, each beats the others
+    """
+    named = {
+        "data.dataset": dataset,
+        "model.name": model,
+        "compute.device": device,
+        "compute.precision": precision,
+    }
+    given: dict[str, object] = {path: value for path, value in named.items() if value}
+    if assignments:
+        from vitbench.case import parse_setting
+
+        given.update(parse_setting(text) for text in assignments)
+    return given
+
+
+FLAG = ""
+"""What stands for the value of an option that has none."""
 
 OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("dataset", "NAME", "dataset of every study (default: the study's own, usually shapes)"),
@@ -70,6 +95,11 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         "compare",
         "BASE",
         "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
+    ),
+    (
+        "fuse-seeds",
+        FLAG,
+        "train all seeds of an arm as one model: the same results within rounding, no speeds",
     ),
 )
 
@@ -109,6 +139,7 @@ def read_settings(
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
         compare=Path(given("compare")) if given("compare") else None,
+        fuse_seeds=bool(given("fuse-seeds")),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()

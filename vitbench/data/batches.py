@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from vitbench.data.augment import composed
 from vitbench.data.sources import Split
 from vitbench.device import generator
 from vitbench.errors import InputError
-from vitbench.registry import AUGMENTATIONS
+from vitbench.registry import MIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +40,28 @@ class Normalization:
 
     def apply(self, images: Tensor) -> Tensor:
         """Turn (b, c, h, w) uint8 into float32 of mean 0 and standard deviation 1."""
-        mean = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
-        scale = (1 / (255 * std)).to(images.device, torch.float32)
-        shift = (-mean / std).to(images.device, torch.float32)
+        scale, shift = _scale_and_shift(self, images.device)
         return torch.addcmul(shift, images.to(torch.float32), scale)
+
+
+@lru_cache(maxsize=8)  # moving them in every step would make an accelerator wait each time
+def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean = torch.tensor(normalization.mean, dtype=torch.float64).view(-1, 1, 1)
+    std = torch.tensor(normalization.std, dtype=torch.float64).view(-1, 1, 1)
+    scale, shift = 1 / (255 * std), -mean / std
+    return scale.to(device, torch.float32), shift.to(device, torch.float32)
 
 
 class Batches:
     """All images of a split on the device; epochs of normalised, augmented batches.
 
-    Order and augmentation depend on the seed and the epoch alone: models trained with the
-    same seed see the same images in the same order, augmented alike.
+    Order, augmentation and mixture depend on the seed and the epoch alone, each on draws of its
+    own: models trained with the same seed see the same images in the same order, augmented
+    alike. All draws are made on the CPU, so that they are the same for every device.
 
+    augment: registered augmentations, joined by "+"
+    mix: registered mixture of pairs of images
+    mixed_epochs: for how many epochs, from the first on, images are mixed, to the nearest step
     raises: InputError when the split is smaller than one batch
     """
 
@@ -63,6 +74,8 @@ class Batches:
         device: str,
         seed: int,
         normalization: Normalization,
+        mix: str = "none",
+        mixed_epochs: float = math.inf,
     ) -> None:
         if len(split) < batch_size:
             raise InputError(
@@ -73,21 +86,39 @@ class Batches:
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._batch_size = batch_size
-        self._augment = AUGMENTATIONS[augment]
+        self._num_classes = len(split.class_names)
+        self._augment = composed(augment)
+        self._mix = MIXES[mix]
+        self._mixed_epochs = mixed_epochs
         self._device = device
         self._seed = seed
         self._normalization = normalization
 
+    @property
+    def seed(self) -> int:
+        """The seed that order and augmentation depend on."""
+        return self._seed
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (b, c, h, w) float32 and (b,) int64; the last, incomplete batch is dropped."""
+        """Yield images, (b, c, h, w) float32, and labels; the last, incomplete batch is dropped.
+
+        labels: (b,) int64, or (b, classes) float32 where images are mixed
+        """
         n = len(self._labels)
         order = torch.randperm(n, generator=generator(self._seed, "order", epoch))
         order = order.to(self._device)
-        draws = generator(self._seed, "augment", epoch, device=self._device)
+        draws = generator(self._seed, "augment", epoch)
+        mix_draws = generator(self._seed, "mix", epoch)
+        mixed_steps = (self._mixed_epochs - epoch) * self.steps_per_epoch
         for step in range(self.steps_per_epoch):
             chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
             images = self._augment(self._images.index_select(0, chosen), generator=draws)
-            yield self._normalization.apply(images), self._labels[chosen]
+            images, labels = self._normalization.apply(images), self._labels[chosen]
+            if step + 0.5 < mixed_steps:
+                images, labels = self._mix(
+                    images, labels, num_classes=self._num_classes, generator=mix_draws
+                )
+            yield images, labels
 
 
 def ordered(

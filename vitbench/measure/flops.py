@@ -2,13 +2,15 @@
 
 One multiplication and one addition are 2 FLOPs; papers often give multiply-accumulates (MACs)
 under the name. Matrix products count, element-wise work does not.
+
+What counts are the products of the model, not those of the kernels that compute it: a fused
+kernel may compute some twice, or multiply zeros, and does not make a model another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vitbench.case import ModelConfig
 from vitbench.errors import InputError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.01
 """Largest relative difference between the counted and the expected FLOPs of a valid metric."""
+MODELS_KNOWN = ("vit", "diffvit", "diffvit_narrow", "diffvit_v2")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -25,16 +28,28 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def forward_flops(model: nn.Module, images: Tensor) -> int:
-    """Count the FLOPs of one image's forward pass by running it.
+def forward_flops(model: Callable[[Tensor], object], images: Tensor) -> int:
+    """Count the FLOPs of one image's forward pass by running it, as in an evaluation.
 
+    Attention is counted without its fused form.
+
+    model: a module, or any function of images
     images: (b, c, h, w); the count does not depend on b
     """
     import torch
+    from torch import nn
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
+    counter = FlopCounterMode(display=False)
+    modules = [model] if isinstance(model, nn.Module) else []
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.eval()  # so that nothing is drawn at random or remembered
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model(images)
+    for module in training:
+        module.train()
     total: int = counter.get_total_flops()
     return total // len(images)
 
@@ -47,18 +62,46 @@ def analytic_forward_flops(
     returns: FLOPs of one image's forward pass
     raises: InputError for a model whose products are not known here
     """
-    if config.name != "vit":
-        raise InputError(f"no FLOP formula for model {config.name!r}; known: vit")
+    if config.name not in MODELS_KNOWN:
+        known = ", ".join(MODELS_KNOWN)
+        raise InputError(f"no FLOP formula for model {config.name!r}; known: {known}")
     num_patches = (image_px[0] // config.patch) * (image_px[1] // config.patch)
     n = num_patches + config.registers + (config.pool == "cls")
     d, hidden = config.width, round(config.width * config.mlp_ratio)
-    embed = num_patches * channels * config.patch**2 * d
+    embed = _embed_products(config, image_px=image_px, channels=channels)
+    pool = 2 * num_patches * d if config.pool == "sequence" else 0
     # Keys and values of all tokens, the rest of a block for the m tokens that read: in the
     # last block before a class-token head that is one.
     readers = config.depth * n - (n - 1 if config.pool == "cls" else 0)
-    read = config.depth * n * 2 * d * d
-    mixed = readers * (2 * d * d + 2 * n * d + 2 * d * hidden)
-    return 2 * (embed + read + mixed + d * num_classes)
+    read = config.depth * n * 2 * d * config.num_heads * config.query_width
+    mixed = readers * (_reader_products(config, n) + 2 * d * hidden)
+    return 2 * (embed + read + mixed + pool + d * num_classes)
+
+
+def _embed_products(config: ModelConfig, *, image_px: tuple[int, int], channels: int) -> int:
+    """Count the multiplications of a stem for one image."""
+    height, width = image_px
+    if config.stem == "patch":
+        return height * width * channels * config.width
+    products, before = 0, channels
+    for stage, after in enumerate(config.stem_channels):
+        products += (height >> stage) * (width >> stage) * 9 * before * after
+        before = after
+    return products
+
+
+def _reader_products(config: ModelConfig, n: int) -> int:
+    """Multiplications of attention for each token that reads from n; keys and values aside.
+
+    Differential attention has the products of the ViT whose heads or queries it halves: the
+    difference of two maps is taken before it meets the values. The second version has two
+    queries in place of one, both of which do, and λ.
+    """
+    d, inner = config.width, config.num_heads * config.query_width
+    query_and_mixing = d * inner + 2 * n * inner
+    if config.name == "diffvit_v2":
+        query_and_mixing = 2 * query_and_mixing + d * config.num_heads
+    return query_and_mixing + inner * d
 
 
 def checked_forward_flops(
@@ -74,17 +117,3 @@ def checked_forward_flops(
         return counted, None
     share = counted / expected - 1
     return None, f"counted {counted:,} FLOPs, expected {expected:,} ({share:+.1%})"
-
-
-def _formulas() -> dict[Any, Callable[..., int]]:
-    # Before 2.15 torch has no formula for fused attention on a CPU and counts it as 0.
-    import torch
-
-    return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-
-
-def _attention_flops(
-    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: object, **__: object
-) -> int:
-    # Two products: (n, c) · (c, m) and (n, m) · (m, e), for every image and head.
-    return 2 * prod(q[:-1]) * k[-2] * (q[-1] + v[-1])

@@ -48,3 +48,26 @@ def peak_mib(device: str) -> tuple[float | None, str | None]:
     if match is None:
         return None, f"{sys.platform} does not tell the peak of a process"
     return int(match[1]) / 2**10, None
+
+
+def reserved_mib(device: str) -> tuple[float | None, str | None]:
+    """Return the most that torch has held on a CUDA device since `reset_peak`, in MiB.
+
+    What torch has allocated and what it keeps for later; the rest of what a device shows as
+    used belongs to the driver, to libraries and to other processes.
+    returns: None and the reason for another device
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device) / 2**20, None
+    return None, f"torch reserves no memory on {device}"
+
+
+def used_mib(device: str) -> tuple[float | None, str | None]:
+    """Return what is used of a CUDA device at this moment, by every process, in MiB.
+
+    returns: None and the reason for another device
+    """
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return (total - free) / 2**20, None
+    return None, f"torch does not tell what is used of {device}"

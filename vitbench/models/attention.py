@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -33,17 +34,52 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, taps: Taps | None, name: str) -> 
     return probabilities @ v
 
 
+class HeadNorm(nn.Module):
+    """RMSNorm of each head's output, with one weight for all heads, times a constant.
+
+    source: arXiv:1910.07467; on heads as in arXiv:2410.05258, section 2.1, with its eps of 1e-5
+    """
+
+    def __init__(self, head_width: int, *, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.ones(head_width))
+
+    def forward(self, mixed: Tensor) -> Tensor:
+        """Map (b, k, m, c) to the same shape, in the type of the weight."""
+        weight = self.weight * self.scale
+        return F.rms_norm(mixed.to(weight.dtype), weight.shape, weight, eps=1e-5)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one projection for queries, keys and values.
 
-    source: arXiv:1706.03762, section 3.2.2
+    head_width: size of a head's queries, keys and values; None for `width / num_heads`. With
+        another, what the heads give together is not as wide as the tokens
+    qk_norm: normalise each head's queries and keys (LayerNorm with one weight and bias for all
+        heads), before they are rotated, so that their products cannot grow without bound
+    head_norm: normalise each head's output
+    source: arXiv:1706.03762, section 3.2.2; qk_norm: arXiv:2302.05442, section 2.1 (whose own
+        layer norms have no bias and no centring; here they are those of the block, as in timm)
     """
 
-    def __init__(self, *, width: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        num_heads: int,
+        head_width: int | None = None,
+        qk_norm: bool = False,
+        head_norm: bool = False,
+    ) -> None:
         super().__init__()
+        head_width = head_width or width // num_heads
+        inner = num_heads * head_width
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * inner)
+        self.q_norm, self.k_norm = make_norms(head_width, wanted=qk_norm)
+        self.head_norm = HeadNorm(head_width) if head_norm else nn.Identity()
+        self.proj = nn.Linear(inner, width)
 
     def forward(
         self,
@@ -60,21 +96,51 @@ class Attention(nn.Module):
         class_only: only the first token, the class token, reads
         returns: (b, n, d), or (b, 1, d)
         """
-        # Splitting the last axis, not a new one, lets the backward pass put the three
-        # gradients side by side in one copy: 2 % of a training step.
-        if class_only:
-            width = tokens.shape[-1]
-            weight, bias = self.qkv.weight, self.qkv.bias
-            pairs = F.linear(tokens, weight[width:], bias[width:])
-            k, v = map(self._heads, pairs.chunk(2, dim=-1))
-            # The class token has no position, so its query is not rotated.
-            q = self._heads(F.linear(tokens[:, :1], weight[:width], bias[:width]))
-        else:
-            q, k, v = map(self._heads, self.qkv(tokens).chunk(3, dim=-1))
-            q = rotate(q)
-        mixed = attend(q, rotate(k), v, taps=taps, name=name)
-        projected: Tensor = self.proj(rearrange(mixed, "b k m c -> b m (k c)"))
+        q, k, v = (
+            split_heads(part, self.num_heads)
+            for part in project(
+                self.qkv, tokens, queries=self.proj.in_features, class_only=class_only
+            )
+        )
+        q, k = self.q_norm(q), self.k_norm(k)
+        # The class token has no position, so its query is not rotated.
+        mixed = attend(q if class_only else rotate(q), rotate(k), v, taps=taps, name=name)
+        projected: Tensor = self.proj(merge_heads(self.head_norm(mixed)))
         return projected
 
-    def _heads(self, projected: Tensor) -> Tensor:
-        return rearrange(projected, "b n (k c) -> b k n c", k=self.num_heads)
+
+def make_norms(query_width: int, *, wanted: bool) -> tuple[nn.Module, nn.Module]:
+    """Make the norms of a head's queries and of its keys; both do nothing unless wanted."""
+    if not wanted:
+        return nn.Identity(), nn.Identity()
+    return nn.LayerNorm(query_width, eps=1e-6), nn.LayerNorm(query_width, eps=1e-6)
+
+
+def project(
+    linear: nn.Linear, tokens: Tensor, *, queries: int, class_only: bool
+) -> tuple[Tensor, ...]:
+    """Project tokens (b, n, d) to queries, keys and values with one layer.
+
+    queries: how many of its features, the first ones, are queries; keys and values share the
+        rest equally
+    class_only: queries are those of the first token alone
+    returns: (b, n or 1, queries), (b, n, ·) and (b, n, ·)
+    """
+    # Splitting the last axis, not a new one, lets the backward pass put the three gradients
+    # side by side in one copy: 2 % of a training step.
+    rest = (linear.out_features - queries) // 2
+    if not class_only:
+        return torch.split(linear(tokens), [queries, rest, rest], dim=-1)
+    pairs = F.linear(tokens, linear.weight[queries:], linear.bias[queries:])
+    q = F.linear(tokens[:, :1], linear.weight[:queries], linear.bias[:queries])
+    return q, *pairs.chunk(2, dim=-1)
+
+
+def split_heads(projected: Tensor, num_heads: int) -> Tensor:
+    """Cut (b, n, k·c) into heads, (b, k, n, c)."""
+    return rearrange(projected, "b n (k c) -> b k n c", k=num_heads)
+
+
+def merge_heads(mixed: Tensor) -> Tensor:
+    """Put heads (b, k, n, c) side by side again, (b, n, k·c)."""
+    return rearrange(mixed, "b k n c -> b n (k c)")

@@ -19,7 +19,8 @@ def initialise(model: nn.Module, *, seed: int) -> None:
 
     Weights of linear layers and convolutions come from a normal distribution with variance
     1 / fan-in, cut at two deviations; those of embeddings (learned tokens and positions are
-    embeddings) from one with a deviation of 0.5; biases are 0. Every other parameter keeps
+    embeddings) from one with a deviation of 0.5; biases are 0. A module's own parameters that
+    its `normal_std` names are normal with the deviation given there. Every other parameter keeps
     what its constructor gave it: 1 and 0 for a norm's weight and bias.
 
     Each parameter draws from `generator(seed, "init", its name)`: two models with the same seed
@@ -32,6 +33,10 @@ def initialise(model: nn.Module, *, seed: int) -> None:
         86 % after 234 steps, of 0.5 95, 95 and 96 % (three seeds).
     """
     for path, module in model.named_modules():
+        for name, std in getattr(module, "normal_std", {}).items():
+            parameter = module.get_parameter(name)
+            own = generator(seed, "init", f"{path}.{name}")
+            parameter.copy_(std * torch.randn(parameter.shape, generator=own))
         if not isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
             continue
         for name, parameter in module.named_parameters(recurse=False):

@@ -164,7 +164,7 @@ class RoPE2d(PositionEmbedding):
     The first half of the channel pairs of a head turns with the row, the second with the
     column. What a query and a key give depends on the offset of their patches alone.
     The class token and the registers are not rotated.
-    raises: InputError unless the head's width is a multiple of 4
+    raises: InputError unless the width of queries is a multiple of 4
     source: arXiv:2104.09864; axial form and base 100 as in arXiv:2403.13298, section 3.2;
         channel i is paired with channel i + d/2k, which permutes the channels of the paper
     """
@@ -174,7 +174,7 @@ class RoPE2d(PositionEmbedding):
 
     def __init__(self, *, grid: tuple[int, int], width: int, head_width: int) -> None:
         super().__init__(grid=grid, width=width, head_width=head_width)
-        _require_quarters(width, num_heads=width // head_width)
+        _require_quarters(head_width)
         pairs = head_width // 4
         frequencies = 100.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
         rows, columns = _rows_and_columns(grid)
@@ -213,17 +213,9 @@ def _near(width: int, of: int) -> int:
     return max(of, of * round(width / of))
 
 
-def _require_quarters(width: int, *, num_heads: int) -> None:
-    head_width = width // num_heads
+def _require_quarters(head_width: int) -> None:
     if head_width % 4:
-        fits = [k for k in range(1, width + 1) if width % (4 * k) == 0]
-        best = min(fits, key=lambda k: abs(k - num_heads), default=None)
         raise InputError(
-            f"rope2d: model.width {width} over model.num_heads {num_heads} is {head_width}; "
-            "expected a multiple of 4; "
-            + (
-                f"nearest num_heads: {best}"
-                if best
-                else f"nearest width: {_near(width, 4 * num_heads)}"
-            )
+            f"rope2d: queries are {head_width} wide (model.head_width, or model.width over "
+            f"model.num_heads); expected a multiple of 4; nearest: {_near(head_width, 4)}"
         )

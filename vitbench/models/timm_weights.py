@@ -9,18 +9,21 @@ from torch import Tensor
 
 from vitbench.errors import InputError
 from vitbench.models.posemb import AddedTable, Learned1d, NoPosition
-from vitbench.models.vit import ViT
+from vitbench.models.vit import DifferentialViT, ViT
 
 
 def to_timm_state(model: ViT) -> dict[str, Tensor]:
     """Write a ViT's weights under the names and in the shapes of timm's `VisionTransformer`.
 
     returns: what a `VisionTransformer` of the same sizes loads strictly, given
-        `reg_tokens=model.config.registers`, and for pool "mean" `global_pool="avg",
-        class_token=False`; the rows of `pos_embed` for the class token and the
-        registers are 0
-    raises: InputError for a position embedding that is not a table added to the patches
+        `reg_tokens=model.config.registers, qk_norm=model.config.qk_norm`, for pool "mean"
+        `global_pool="avg", class_token=False`, and with a layer scale `init_values`; the rows of
+        `pos_embed` for the class token and the registers are 0
+    raises: InputError for a position embedding that is not a table added to the patches, and for
+        attention, a stem or a pooling that a `VisionTransformer` does not have
     """
+    _require_timms_parts(model)
+    _require_attention(model)
     if isinstance(model.posemb, AddedTable):
         table = model.posemb.table().detach()
     elif isinstance(model.posemb, NoPosition):
@@ -66,6 +69,36 @@ def load_timm_state(model: ViT, state: Mapping[str, Tensor]) -> None:
         rows = rows[len(tokens) :]
 
 
+def _require_timms_parts(model: ViT) -> None:
+    for name, own, theirs in (
+        ("stem", model.config.stem, ["patch"]),
+        ("pool", model.config.pool, ["cls", "mean"]),
+    ):
+        if own not in theirs:
+            raise InputError(
+                f"timm's VisionTransformer has no model.{name} {own!r}; "
+                f"expected {' or '.join(map(repr, theirs))}"
+            )
+
+
+def _require_attention(model: ViT) -> None:
+    """Refuse heads that timm's `VisionTransformer` does not have."""
+    config = model.config
+    inner = config.num_heads * config.query_width
+    if isinstance(model, DifferentialViT):
+        fault = f"no differential attention; model.name is {config.name!r}; expected 'vit'"
+    elif config.head_norm:
+        fault = "no norm of single heads; model.head_norm is true; expected false"
+    elif inner != config.width:
+        fault = (
+            f"heads that are as wide together as its tokens; model.head_width is "
+            f"{config.head_width}; expected {config.width} / {config.num_heads}, or none"
+        )
+    else:
+        return
+    raise InputError(f"timm's VisionTransformer has {fault}")
+
+
 def _require_fit(model: ViT, state: Mapping[str, Tensor]) -> None:
     if isinstance(model.posemb, NoPosition) == ("pos_embed" in state) or not isinstance(
         model.posemb, NoPosition | Learned1d
@@ -95,7 +128,12 @@ def _require_fit(model: ViT, state: Mapping[str, Tensor]) -> None:
 def _renamed(model: ViT) -> dict[str, str]:
     """Map the names of the tensors that are the same, but for their shape, to timm's."""
     names = [name for name in model.state_dict() if name.startswith(("blocks.", "head."))]
-    renamed = {name: name.replace(".attention.", ".attn.") for name in names}
+    renamed = {
+        name: name.replace(".attention.", ".attn.")
+        .replace(".scale1", ".ls1.gamma")
+        .replace(".scale2", ".ls2.gamma")
+        for name in names
+    }
     norm = "norm" if model.config.pool == "cls" else "fc_norm"
     for part in ("weight", "bias"):
         renamed[f"patch_embed.{part}"] = f"patch_embed.proj.{part}"

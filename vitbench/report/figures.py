@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,9 @@ def draw_plots(table: Table) -> tuple[list[Plot], list[str]]:
     returns: the plots, and for each one that the records do not suffice for, why
     """
     plots, missing = [], []
-    for name, draw in DRAWINGS.items():
+    sampled = {name for record in table.records for name in record.samples}
+    drawings = DRAWINGS | {n: partial(_draw_by_block, name=n) for n in BY_BLOCK if n in sampled}
+    for name, draw in drawings.items():
         try:
             plots.append(_draw(name, draw, table))
         except MissingError as error:
@@ -153,10 +156,7 @@ def _draw_differences(table: Table, figure: Any) -> str:
 
 
 def _draw_accuracy(table: Table, figure: Any) -> str:
-    curves = {row.arm: _series(table, row, "test_accuracy") for row in table.rows}
-    curves = {arm: series for arm, series in curves.items() if series.size}
-    if not curves:
-        raise MissingError("no record has samples of test_accuracy")
+    curves = _curves(table, "test_accuracy")
     if max(series.shape[1] for series in curves.values()) < 2:
         raise MissingError("one epoch makes no curve")
     axes = figure.add_subplot()
@@ -170,10 +170,7 @@ def _draw_accuracy(table: Table, figure: Any) -> str:
 
 
 def _draw_loss(table: Table, figure: Any) -> str:
-    curves = {row.arm: _series(table, row, "train_loss") for row in table.rows}
-    curves = {arm: series for arm, series in curves.items() if series.size}
-    if not curves:
-        raise MissingError("no record has samples of train_loss")
+    curves = _curves(table, "train_loss")
     axes = figure.add_subplot()
     window = max(1, min(series.shape[1] for series in curves.values()) // 40)
     for arm, series in curves.items():
@@ -231,6 +228,25 @@ def _draw_cost(table: Table, figure: Any) -> str:
     )
 
 
+def _draw_by_block(table: Table, figure: Any, *, name: str) -> str:
+    axes = figure.add_subplot()
+    for arm, series in _curves(table, name).items():
+        _draw_band(axes, np.arange(series.shape[1]), series, label=arm, table=table)
+    axes.set(xlabel="block", ylabel=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _add_legend(figure, axes)
+    return f"{BY_BLOCK[name]}: mean over seeds; the band is from lowest to highest."
+
+
+def _curves(table: Table, name: str) -> dict[str, NDArray[np.float64]]:
+    """Arm -> series of those arms that have some; raises MissingError where none has."""
+    curves = {row.arm: _series(table, row, name) for row in table.rows}
+    curves = {arm: series for arm, series in curves.items() if series.size}
+    if not curves:
+        raise MissingError(f"no record has samples of {name}")
+    return curves
+
+
 def _series(table: Table, row: Row, name: str) -> NDArray[np.float64]:
     """(seeds, points) of an arm's cases that are ok, as long as the shortest of them."""
     found = [
@@ -279,3 +295,5 @@ DRAWINGS: dict[str, Callable[[Table, Any], str]] = {
     "loss": _draw_loss,
     "cost": _draw_cost,
 }
+BY_BLOCK = {"lambda": "Weight λ of the second map of differential attention in every block"}
+"""Samples of some models that have one value a block, and what they are."""

@@ -141,6 +141,7 @@ def _raw_row(row: Row, table: Table) -> dict[str, Any]:
         "p_holm": comparison.p_holm if comparison else None,
         "p_sign_flip": comparison.p_sign_flip if comparison else None,
         "unequal": ", ".join(row.unequal),
+        **{f"{metric}_deviation": row.deviations.get(metric) for metric in table.plan.equal},
         "not_ok": "; ".join(row.problems),
     }
     for column, entry in zip(table.columns, row.entries, strict=True):

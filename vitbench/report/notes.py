@@ -96,20 +96,23 @@ def _pairing(table: Table) -> list[str]:
 
 
 def _equal(table: Table) -> list[str]:
-    """Say of each metric that was to be held equal whether it is."""
-    said = []
-    for metric in table.plan.equal:
-        if not values_by_seed(table.records, arm=table.plan.baseline, metric=metric):
-            said.append(f"{metric} not checked, the baseline lacks it")
-            continue
-        deviating = [
-            f"{row.arm} {format_percent(row.unequal[metric])}"
-            for row in table.rows
-            if metric in row.unequal
-        ]
-        said.append(f"{metric} differs: {', '.join(deviating)}" if deviating else f"{metric} equal")
+    """Say of each metric that was to be held equal whether it is, arm by arm."""
+    said = [f"{metric} {_agreement(table, metric)}" for metric in table.plan.equal]
     mark = " (≠: by more than 2 %)" if any(row.unequal for row in table.rows) else ""
     return [f"Held equal{mark}: {'; '.join(said)}."] if said else []
+
+
+def _agreement(table: Table, metric: str) -> str:
+    if not values_by_seed(table.records, arm=table.plan.baseline, metric=metric):
+        return "not checked, the baseline lacks it"
+    deviating = [row for row in table.rows if row.deviations.get(metric)]
+    words = {row.arm: f"{row.arm} {format_percent(row.deviations[metric])}" for row in deviating}
+    beyond = [words[row.arm] for row in deviating if metric in row.unequal]
+    within = [words[row.arm] for row in deviating if metric not in row.unequal]
+    near = f"within 2 %: {', '.join(within)}" if within else ""
+    if not beyond:
+        return near or "equal"
+    return f"differs: {', '.join(beyond)}{f' ({near})' if near else ''}"
 
 
 def _speed(table: Table) -> list[str]:

@@ -71,8 +71,10 @@ def format_ratio(ratio: float) -> str:
 
 
 def format_percent(share: float) -> str:
-    """Write a relative deviation with its sign: `+380 %`, `−2.4 %`."""
+    """Write a relative deviation with its sign: `+380 %`, `−2.4 %`, `+0.03 %`."""
     percent = 100 * share
+    if 0 < abs(percent) < 0.095:
+        return _sign(f"{percent:+.1g} %")
     return _sign(f"{percent:+z.0f} %" if abs(percent) >= 10 else f"{percent:+z.1f} %")
 
 

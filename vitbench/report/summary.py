@@ -43,7 +43,7 @@ class Row:
     comparison: with the baseline in the first column; None for the baseline itself and
         where no seed is shared
     problems: cases that gave nothing: `failed 1: diverged: loss is nan at step 37`
-    unequal: metric of `plan.equal` -> relative deviation from the baseline, beyond 2 %
+    deviations: metric of `plan.equal` -> relative deviation from the baseline
     """
 
     arm: str
@@ -51,7 +51,12 @@ class Row:
     entries: tuple[Entry | None, ...]
     comparison: Comparison | None
     problems: tuple[str, ...]
-    unequal: Mapping[str, float]
+    deviations: Mapping[str, float]
+
+    @property
+    def unequal(self) -> dict[str, float]:
+        """The deviations beyond 2 %."""
+        return {m: d for m, d in self.deviations.items() if abs(d) > EQUAL_TOLERANCE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +183,7 @@ def _rows(
                 entries=tuple(entries),
                 comparison=comparisons.get(arm),
                 problems=_problems(ours, missing=seeds - len(ours)),
-                unequal={m: d for m, d in deviations.items() if abs(d) > EQUAL_TOLERANCE},
+                deviations=deviations,
             )
         )
     return tuple(sorted(rows, key=lambda row: _rank(row, columns)))

@@ -11,7 +11,13 @@ from vitbench.stats.aggregates import (
     stratified_interval,
 )
 from vitbench.stats.images import discordant, image_interval, mcnemar_p
-from vitbench.stats.intervals import CONFIDENCE, Estimate, mean_interval, t_quantile
+from vitbench.stats.intervals import (
+    CONFIDENCE,
+    Estimate,
+    mean_interval,
+    median_interval,
+    t_quantile,
+)
 from vitbench.stats.power import needed_seeds, power
 from vitbench.stats.significance import holm, holm_confidences, paired_t_p, sign_flip_p
 from vitbench.stats.verdicts import (
@@ -43,6 +49,7 @@ __all__ = [
     "interquartile_mean",
     "mcnemar_p",
     "mean_interval",
+    "median_interval",
     "needed_seeds",
     "paired_t_p",
     "power",

@@ -1,4 +1,4 @@
-"""Means over seeds, with Student t intervals."""
+"""Means over seeds, with Student t intervals; medians of rounds, with intervals of no distribution."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ def mean_interval(values: Values, *, confidence: float = CONFIDENCE) -> Estimate
     return Estimate(
         n=x.size, mean=float(x.mean()), sd=sd, half_width=half_width, confidence=confidence
     )
+
+
+def median_interval(
+    values: Values, *, confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """Return an interval of the median that holds for every distribution: two of the values.
+
+    values: (n,), n >= 1
+    returns: None where n is too small for the confidence: fewer than 6 at 95 %
+    source: the sign test, inverted (Conover 1999, Practical Nonparametric Statistics, 3.2)
+    """
+    from scipy.special import bdtr
+
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    assert x.ndim == 1, x.shape
+    assert x.size >= 1, "no values"
+    below = bdtr(np.arange(x.size), x.size, 0.5)  # P(at most k of n values are below the median)
+    outside = int(np.searchsorted(below, (1 - confidence) / 2, side="right"))
+    return None if outside == 0 else (float(x[outside - 1]), float(x[-outside]))
 
 
 def t_quantile(probability: float, *, df: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -56,3 +57,25 @@ def evaluate(
         confidence=torch.cat(confidence).cpu(),
         loss=torch.cat(losses).double().mean().item(),
     )
+
+
+@runtime_checkable
+class Diagnosing(Protocol):
+    """A model that says something of itself; what it says is kept in the record."""
+
+    def diagnostics(self, images: Tensor) -> dict[str, list[float]]:
+        """Return series of finite numbers under their names, given images (b, c, h, w)."""
+        ...
+
+
+@torch.no_grad()
+def diagnose(model: nn.Module, images: Tensor, *, compute: ComputeConfig) -> dict[str, list[float]]:
+    """Ask a trained model for its diagnostics, in evaluation mode; {} where it has none."""
+    if not isinstance(model, Diagnosing):
+        return {}
+    was_training = model.training
+    model.eval()
+    with autocast(compute):
+        series = model.diagnostics(images)
+    model.train(was_training)
+    return series

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitbench.case import ComputeConfig, TrainConfig
 from vitbench.data.batches import Batches
-from vitbench.device import autocast, synchronize
+from vitbench.device import synchronize
+from vitbench.training.averaging import WeightAverage
 from vitbench.training.evaluation import Evaluation
+from vitbench.training.optimizers import make_optimizer
 from vitbench.training.schedules import learning_rate
+from vitbench.training.state import State, Stateful
+from vitbench.training.step import Step, Taken, train_step
+
+T = TypeVar("T")
 
 Samples = dict[str, list[float]]
 
@@ -40,6 +47,14 @@ class Progress:
     images_per_second: float
     eta_s: float
 
+    def line(self, name: str) -> str:
+        """Say it in a line, for the training of that name."""
+        return (
+            f"{name}  epoch {self.epoch}/{self.epochs}  loss {self.train_loss:.3f}  "
+            f"test {self.test_accuracy:.2f} %  {self.images_per_second:.0f} img/s  "
+            f"{self.eta_s:.0f} s left"
+        )
+
 
 @dataclass(kw_only=True)
 class Curves:
@@ -62,6 +77,10 @@ class Curves:
             for name, series in vars(self).items()
         }
 
+    def seconds(self, *, images_per_epoch: int) -> float:
+        """Return the wall time of all epochs, without that of the tests between them."""
+        return sum(images_per_epoch / rate for rate in self.images_per_second)
+
     @property
     def steady_images_per_second(self) -> float:
         """Median over the epochs, without the first, which warms up, where there are more."""
@@ -69,7 +88,27 @@ class Curves:
         return statistics.median(rates[1:] or rates)
 
 
-def train(
+Training = Generator[Step, Taken, Evaluation]
+"""A training that yields every step, for whoever drives it to take, and returns its end."""
+
+
+def train(model: nn.Module, batches: Batches, **how: Any) -> Evaluation:
+    """Train a classifier in place; the arguments, errors and result are those of `training`."""
+    return drive(training(model, batches, **how))
+
+
+def drive(training: Generator[Step, Taken, T]) -> T:
+    """Take every step that a training asks for, and return what it returns."""
+    try:
+        step = next(training)
+        while True:
+            step = training.send(train_step(step))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def training(
     model: nn.Module,
     batches: Batches,
     *,
@@ -78,19 +117,49 @@ def train(
     curves: Curves,
     test: Callable[[], Evaluation],
     on_epoch: Callable[[Progress], None] | None = None,
-) -> Evaluation:
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
+    together: int = 1,
+) -> Training:
     """Train a classifier in place.
+
+    What the model draws in step s, as for `model.drop_path`, comes from `randomness(seed,
+    "step", s)`, the seed being that of the batches: it depends on nothing that was before. With
+    `train.ema_decay` what is tested, and at the end what the model holds, is the average.
 
     curves: filled with the losses of every step and the accuracies of every epoch
     test: called after every epoch, for the curve; nothing is chosen by it
-    returns: what it gave after the last epoch
-    raises: DivergedError when a loss is not finite, TimeLimitError
+    start: where to go on, as `on_state` was given it; None for the beginning
+    on_state: given the state before the first epoch and after every one
+    together: trainings that share the time; each may take as long as all of them
+    returns: what `test` gave after the last epoch
+    raises: DivergedError when a loss is not finite, TimeLimitError, DamagedStateError
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
-    started = time.perf_counter()
+    average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if average is not None:
+        parts["average"] = average
+    first, started = 0, time.perf_counter()
+    if start is not None:
+        start.restore(parts, curves=vars(curves))
+        first, started = start.epoch, started - start.spent_s
+
+    def keep(epoch: int) -> None:
+        if on_state is not None:
+            spent = time.perf_counter() - started
+            on_state(State.of(parts, epoch=epoch, curves=vars(curves), spent_s=spent))
+
+    def tested() -> Evaluation:
+        with contextlib.nullcontext() if average is None else average.in_model():
+            return test()
+
+    if start is None:
+        keep(0)
+    evaluation = tested() if first == config.epochs else None
     model.train()
-    for epoch in range(config.epochs):
+    for epoch in range(first, config.epochs):
         losses: list[Tensor] = []
         correct: list[Tensor] = []
         epoch_started = time.perf_counter()
@@ -98,20 +167,30 @@ def train(
             step = epoch * batches.steps_per_epoch + len(losses)
             rate = learning_rate(step, steps=steps, config=config)
             curves.learning_rate.append(rate)
-            loss, logits = train_step(
-                model, optimizer, images, labels, rate=rate, config=config, compute=compute
+            loss, logits = yield Step(
+                model=model,
+                optimizer=optimizer,
+                images=images,
+                labels=labels,
+                rate=rate,
+                draws=(batches.seed, step),
+                config=config,
+                compute=compute,
             )
+            if average is not None:
+                average.update()
             losses.append(loss)
-            correct.append((logits.argmax(dim=1) == labels).float().mean())
-            _check_time(started, config.time_limit_s)
+            correct.append((logits.argmax(dim=1) == _likeliest(labels)).float().mean())
+            _check_time(started, config.time_limit_s, together=together)
         synchronize(compute.device)
         seconds = time.perf_counter() - epoch_started
         curves.train_loss += torch.stack(losses).tolist()
         _check_finite(curves.train_loss)
         curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
-        evaluation = test()
+        evaluation = tested()
         curves.test_accuracy.append(evaluation.accuracy)
+        keep(epoch + 1)
         if on_epoch is not None:
             spent = time.perf_counter() - started
             on_epoch(
@@ -124,49 +203,10 @@ def train(
                     eta_s=spent / (epoch + 1) * (config.epochs - epoch - 1),
                 )
             )
+    if average is not None:
+        average.write()
+    assert evaluation is not None
     return evaluation
-
-
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    rate: float,
-    config: TrainConfig,
-    compute: ComputeConfig,
-) -> tuple[Tensor, Tensor]:
-    """Take one step and return the loss and the logits, detached, without waiting for them.
-
-    images: (b, c, h, w); labels: (b,); returns: (), (b, classes)
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with autocast(compute):
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
-    if config.grad_clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
-    optimizer.step()
-    return loss.detach(), logits.detach()
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW (arXiv:1711.05101), fused, with decay on the weights of linear layers alone.
-
-    Biases, norms, tokens and embeddings are not decayed, as usual for ViT (arXiv:2106.10270).
-    """
-    decayed = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    known = {id(parameter) for parameter in decayed}
-    other = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": other, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def check_learned(curves: Curves, *, chance_accuracy: float, test_images: int) -> None:
@@ -196,6 +236,14 @@ def _check_finite(losses: list[float]) -> None:
             raise DivergedError(f"diverged: loss is {loss} at step {step}")
 
 
-def _check_time(started: float, limit_s: float | None) -> None:
-    if limit_s is not None and (spent := time.perf_counter() - started) > limit_s:
-        raise TimeLimitError(f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}")
+def _check_time(started: float, limit_s: float | None, *, together: int) -> None:
+    if limit_s is not None and (spent := time.perf_counter() - started) > limit_s * together:
+        each = f" for each of {together} seeds" if together > 1 else ""
+        raise TimeLimitError(
+            f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}{each}"
+        )
+
+
+def _likeliest(labels: Tensor) -> Tensor:
+    """Return (b,) classes, of mixed images those of the larger share."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)

@@ -1,0 +1,45 @@
+"""What all benches share: a timer that waits for the device, and what a comparison may rest on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+TIMER = "torch.utils.benchmark.timer"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Time with torch's timer: pytest-benchmark's own does not wait for a device."""
+    from pytest_benchmark.timers import default_timer
+    from pytest_benchmark.utils import NameWrapper
+
+    if config.getoption("benchmark_timer", None) == str(NameWrapper(default_timer)):
+        config.option.benchmark_timer = TIMER
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """Leave out what changes from run to run, so that runs on one machine are comparable."""
+    import torch
+
+    for changing in ("hz_actual", "hz_actual_friendly"):
+        machine_info["cpu"].pop(changing, None)
+    machine_info["torch"] = torch.__version__
+    machine_info["threads"] = torch.get_num_threads()
+
+
+@pytest.fixture
+def note(benchmark: Any) -> Any:
+    """Return a function that keeps what decides a bench's cost beside its times."""
+    from vitbench.device import threads
+
+    def keep(*tensors: Any, **facts: Any) -> None:
+        if tensors:
+            facts["shape"] = list(tensors[0].shape)
+            facts["dtype"] = str(tensors[0].dtype).removeprefix("torch.")
+        benchmark.extra_info.update(threads=threads(), **facts)
+
+    return keep

@@ -1,0 +1,320 @@
+"""Laws of one training in a folder: cut off anywhere, it goes on to the same end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from test_run import TINY
+
+from vitbench import InputError, folder, load_model
+from vitbench.records import Record
+from vitbench.training import loop
+from vitbench.training.state import DamagedStateError, read_state
+
+SETTINGS = {
+    **TINY,
+    "train.epochs": 3,
+    "train.optimizer": "muon",
+    "train.ema_decay": 0.9,
+    "model.drop_path": 0.3,
+}
+STEPS = 9
+MEASURED = {"train_images_per_second", "train_seconds", "peak_memory_mib"}
+
+
+def begin(path: Path, **changes: object) -> folder.Finished:
+    """Train a tiny case; `train__epochs=1` sets train.epochs."""
+    dotted = {name.replace("__", "."): value for name, value in changes.items()}
+    cell = folder.describe_case("tiny", budget="smoke", seed=1, settings={**SETTINGS, **dotted})
+    return folder.begin(path, cell)
+
+
+def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, train: Callable[[], object]) -> None:
+    """Cut a training off in one of its steps."""
+    taken = []
+    original = loop.train_step
+
+    def take(asked: loop.Step) -> loop.Taken:
+        if len(taken) == step:
+            raise KeyboardInterrupt
+        taken.append(asked)
+        return original(asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", take)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+
+
+@pytest.fixture
+def cut(tmp_path, monkeypatch) -> Path:
+    """A training that was cut off in the first step of its second epoch."""
+    path = tmp_path / "run"
+    cut_at(4, monkeypatch, lambda: begin(path))
+    return path
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    """Two folders hold the same weights, record and predictions, but for what was measured."""
+    weights = [path / "model.safetensors" for path in (one, other)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    records = []
+    for path in (one, other):
+        assert not (path / folder.STATE).exists()
+        (file,) = path.glob("results/*/*/*/*.json")
+        records.append(Record.from_bytes(file.read_bytes()))
+    a, b = records
+    assert (a.key, a.status, a.arm, a.seed) == (b.key, "ok", "tiny", 1)
+    assert a.predictions == b.predictions
+    for name in a.metrics.keys() - MEASURED:
+        assert a.metrics[name] == b.metrics[name]
+    for name in a.samples.keys() - {"images_per_second"}:
+        assert a.samples[name] == b.samples[name]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A training that was never cut off."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    done = begin(path)
+    assert done.record.status == "ok"
+    assert done.weights == path / "model.safetensors"
+    return path
+
+
+@given(steps=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3))
+@example(steps=[0])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_training_that_is_cut_off_ends_like_one_that_is_not(
+    whole, tmp_path_factory, monkeypatch, steps
+):
+    """At whatever step, and again while it goes on: weights, metrics and curves, bit for bit."""
+    path = tmp_path_factory.mktemp("cut") / "run"
+    cut_at(steps[0], monkeypatch, lambda: begin(path))
+    for step in steps[1:]:
+        left = STEPS - 3 * read_state(path / folder.STATE)[0].epoch
+        cut_at(step % left, monkeypatch, lambda: folder.resume(path))
+    folder.resume(path)
+    assert_alike(whole, path)
+
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from vitbench.training import loop, state
+import vitbench.files
+import test_folder
+
+left = {step}
+original = loop.train_step
+
+def take(step):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    return original(step)
+
+replace = Path.replace
+
+def replaced(self, target):
+    if left == {writing} and target.name == "training.state":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+
+loop.train_step, Path.replace = take, replaced
+test_folder.begin(Path({path!r}))
+"""
+
+
+@pytest.mark.parametrize(("step", "writing"), [(2, None), (7, None), (6, 0)])
+def test_a_training_that_is_killed_ends_like_one_that_is_not(whole, tmp_path, step, writing):
+    """SIGKILL in a step of the first or the last epoch, or just before a state has its name."""
+    path = tmp_path / "run"
+    program = DRIVER.format(
+        tests=str(Path(__file__).parent), step=step, path=str(path), writing=writing
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (path / folder.STATE).exists()
+    done = folder.resume(path)
+    assert done.record.environment["resumed_after_epochs"] == [{2: 0, 7: 2, 6: 1}[step]]
+    assert_alike(whole, path)
+
+
+@pytest.mark.parametrize("moment", ["record", "weights", "state"])
+def test_a_training_that_is_cut_off_at_its_end_ends_all_the_same(
+    whole, tmp_path, monkeypatch, moment
+):
+    """Before the record, the weights or the removal of the state: nothing is lost."""
+    path = tmp_path / "run"
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "record":
+            patch.setattr(folder.Store, "write", cut)
+        elif moment == "weights":
+            patch.setattr(folder.checkpoint, "write_checkpoint", cut)
+        else:
+            patch.setattr(Path, "unlink", cut)
+        with pytest.raises(KeyboardInterrupt):
+            begin(path)
+    folder.resume(path)
+    assert_alike(whole, path)
+
+
+def test_the_weights_are_those_that_were_tested(whole):
+    """The loaded model says of the test images what the record says."""
+    from vitbench.case import ComputeConfig
+    from vitbench.data.batches import ordered
+    from vitbench.data.sources import load_split
+    from vitbench.training.evaluation import evaluate
+
+    read = load_model(whole)
+    split = load_split(read.case.data, split="test", folder=None)
+    batches = ordered(split, batch_size=500, device="cpu", normalization=read.normalization)
+    evaluation = evaluate(
+        read.model, batches, compute=ComputeConfig(device="cpu", precision="fp32")
+    )
+    (file,) = whole.glob("results/*/*/*/*.json")
+    metrics = json.loads(file.read_text())["metrics"]
+    assert evaluation.loss == metrics["test_loss"]["value"]
+    assert read.class_names == split.class_names
+
+
+def test_a_finished_training_is_neither_gone_on_with_nor_written_over(whole):
+    """One line each."""
+    before = (whole / "model.safetensors").stat()
+    with pytest.raises(InputError, match=r"is finished; nothing is left to do$"):
+        folder.resume(whole)
+    with pytest.raises(InputError, match=r"holds a finished training; name another folder with -o"):
+        begin(whole)
+    assert (whole / "model.safetensors").stat() == before
+
+
+def test_a_training_that_was_cut_off_is_not_begun_again(cut):
+    """The line says how it goes on."""
+    with pytest.raises(InputError, match=r"was cut off; go on with it by --resume .*run, or name"):
+        begin(cut)
+
+
+def test_a_folder_without_a_training_is_named(tmp_path):
+    """And how one is begun."""
+    with pytest.raises(InputError, match=r"holds no training; begin one with vitbench train -o"):
+        folder.resume(tmp_path)
+
+
+def test_other_code_is_refused(cut, monkeypatch):
+    """What was begun by one code is not ended by another, and stays as it was."""
+    before = (cut / folder.STATE).read_bytes()
+    monkeypatch.setattr(folder, "code_fingerprint", lambda case, study_file: "other")
+    with pytest.raises(InputError, match="the code has changed since the training in"):
+        folder.resume(cut)
+    assert (cut / folder.STATE).read_bytes() == before
+
+
+def test_a_damaged_state_is_said(cut):
+    """It is neither trusted nor removed."""
+    state = cut / folder.STATE
+    state.write_bytes(state.read_bytes()[:-5])
+    with pytest.raises(DamagedStateError, match=r"training\.state is damaged"):
+        folder.resume(cut)
+    assert state.exists()
+
+
+def test_a_state_of_other_settings_is_said(cut, monkeypatch):
+    """One of a vitbench whose cases have other settings."""
+    monkeypatch.setattr("vitbench.case.SETTINGS", {"model.width": int})
+    with pytest.raises(InputError, match=r"training\.state: this version of vitbench has other"):
+        folder.resume(cut)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    """With the option that names another."""
+    (tmp_path / "run").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*; free it, or name another .* -o$"):
+        begin(tmp_path / "run")
+
+
+def test_a_training_that_fails_leaves_a_record_and_no_weights(tmp_path):
+    """The reason is in the record."""
+    done = begin(tmp_path / "run", train__time_limit_s=1e-9)
+    assert (done.record.status, done.weights) == ("timeout", None)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert done.record_path.exists()
+
+
+def test_a_full_disk_is_one_line_and_the_training_can_go_on(whole, tmp_path, monkeypatch):
+    """The last state stands, and what follows it is the same."""
+    path = tmp_path / "run"
+    written = []
+
+    def fill(*given: object, **named: object) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(given)
+        original(*given, **named)
+
+    original = folder.write_state
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_state", fill)
+        with pytest.raises(InputError, match="No space left on device; free it, then go on with"):
+            begin(path)
+    folder.resume(path)
+    assert_alike(whole, path)
+
+
+def test_the_data_is_found_again(tmp_path, monkeypatch):
+    """A folder of data that was named once is used when the training goes on, unless another is."""
+    seen = []
+    original = folder.run
+    path, data = tmp_path / "run", tmp_path / "data"
+
+    def noted(case, *, data_dir, **how):
+        seen.append(data_dir)
+        return original(case, data_dir=data_dir, **how)
+
+    monkeypatch.setattr(folder, "run", noted)
+    cell = folder.describe_case("tiny", budget="smoke", seed=1, settings=SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.checkpoint, "write_checkpoint", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            folder.begin(path, cell, data_dir=data)
+    shutil.copytree(path, tmp_path / "copy")
+    folder.resume(path)
+    folder.resume(tmp_path / "copy", data_dir=tmp_path / "moved")
+    assert seen == [data, data, tmp_path / "moved"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"budget": "quik"}, "did you mean 'quick'?"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
+        ({"settings": {"model.dephts": 1}}, "did you mean 'model.depth'?"),
+        ({"name": "../up"}, "would name a file"),
+    ],
+)
+def test_a_mistake_is_one_line(given, message):
+    """Before anything is trained."""
+    with pytest.raises(InputError) as caught:
+        folder.describe_case(
+            **{"name": "tiny", "budget": "smoke", "seed": 0, "settings": {}, **given}
+        )
+    assert message in str(caught.value)

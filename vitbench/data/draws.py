@@ -1,0 +1,39 @@
+"""Draws for the images of a batch: made on the generator's device, then sent beside the images.
+
+With a generator on the CPU nothing waits for the images' device, and the draws are the same for
+every device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def integers(high: int, size: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
+    """Draw from 0, 1, … high − 1, int64."""
+    return torch.randint(high, size, generator=generator, device=generator.device)
+
+
+def shares(size: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
+    """Draw from 0 to 1, without 1, float32."""
+    return torch.rand(size, generator=generator, device=generator.device)
+
+
+def levels(size: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
+    """Draw levels of pixels, uint8."""
+    draws = torch.empty(-(-math.prod(size) // 8), dtype=torch.int64, device=generator.device)
+    draws.random_(-(2**63), None, generator=generator)  # eight bytes in one draw
+    return draws.view(torch.uint8)[: math.prod(size)].view(size)
+
+
+def moved(values: Tensor, images: Tensor) -> Tensor:
+    """Send values to the images' device, without waiting for it."""
+    return values.to(images.device, non_blocking=True)
+
+
+def each(values: Tensor, images: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Turn (b,) into (b, 1, 1, 1) beside the images."""
+    return moved(values if dtype is None else values.to(dtype), images).view(-1, 1, 1, 1)

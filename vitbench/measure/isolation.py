@@ -1,0 +1,132 @@
+"""Run a function in a process of its own, and tell what memory it needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitbench import device as devices
+from vitbench.errors import InputError
+from vitbench.measure.memory import peak_mib, reserved_mib, reset_peak
+from vitbench.records import Metric
+
+CHILD = """
+import json, sys
+request = json.load(sys.stdin)
+sys.path[:] = request["path"]
+from vitbench.measure.isolation import serve
+serve(request)
+"""
+
+
+class IsolatedError(RuntimeError):
+    """A function failed in its own process; the message holds the type of its exception."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolated:
+    """What a function gave in a process of its own.
+
+    value: what it returned, as a JSON value
+    peak: the most memory it held at once, MiB; on a CPU beyond what the process held when it
+        was called, with torch loaded
+    reserved: the same with what torch kept for later, on a CUDA device
+    """
+
+    value: Any
+    peak: Metric
+    reserved: Metric
+
+
+def run_isolated(
+    function: Callable[..., Any], arguments: Mapping[str, Any], *, device: str
+) -> Isolated:
+    """Call a function in a fresh process and measure its memory there.
+
+    Neither what this process holds nor what it has freed has any influence. The new process has
+    the same search path and number of threads; its output goes to the error stream.
+    function: defined at the top of a module that can be imported; returns a JSON value
+    arguments: JSON values by name
+    device: whose memory is measured
+    raises: TypeError for a function or argument that cannot be sent, MemoryError when memory ran
+        out, InputError as the function did, IsolatedError for any other failure
+    """
+    module, name = function.__module__, function.__qualname__
+    if module == "__main__" or "<" in name or "." in name:
+        raise TypeError(f"{module}.{name} cannot be imported; define it at the top of a module")
+    request = {
+        "module": module,
+        "function": name,
+        "device": device,
+        "arguments": dict(arguments),
+        "path": sys.path,
+        "threads": devices.threads(),
+    }
+    done = subprocess.run(  # noqa: S603  the words are this file's
+        [sys.executable, "-c", CHILD],
+        input=json.dumps(request),
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    given: dict[str, Any] = json.loads(done.stdout or "{}") or {"exit_code": done.returncode}
+    if "value" in given:
+        return Isolated(
+            value=given["value"], peak=_metric(given["peak"]), reserved=_metric(given["reserved"])
+        )
+    raise _error(given, name)
+
+
+def serve(request: dict[str, Any]) -> None:
+    """Do what is asked for, in the new process, and write the answer to its output."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # what the function prints must not be taken for the answer
+        json.dump(answer(request), answers)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Call the function and return what it gave, or how it failed, as a JSON value."""
+    device = request["device"]
+    try:
+        devices.set_threads(request["threads"])
+        function = getattr(importlib.import_module(request["module"]), request["function"])
+        reset_peak(device)
+        start, _ = peak_mib(device)
+        value = function(**request["arguments"])
+        json.dumps(value, allow_nan=False)
+    except Exception as error:
+        return {"error": _describe(error)}
+    peak, reason = peak_mib(device)
+    above = None if peak is None or start is None else max(0.0, peak - start)
+    return {"value": value, "peak": (above, reason), "reserved": reserved_mib(device)}
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    if devices.is_out_of_memory(error):
+        return {"kind": "memory", "text": str(error)}
+    if isinstance(error, InputError):
+        return {"kind": "input", "text": str(error)}
+    return {"kind": "other", "text": f"{type(error).__name__}: {error}"}
+
+
+def _error(given: dict[str, Any], name: str) -> Exception:
+    """Return the exception that says the same here."""
+    if "exit_code" in given:
+        code = given["exit_code"]
+        if code == -signal.SIGKILL:
+            return MemoryError(f"{name} was killed, as the system does when memory runs out")
+        return IsolatedError(f"{name} ended its process with exit code {code}")
+    kinds: dict[str, type[Exception]] = {"memory": MemoryError, "input": InputError}
+    return kinds.get(given["error"]["kind"], IsolatedError)(given["error"]["text"])
+
+
+def _metric(pair: tuple[float | None, str | None]) -> Metric:
+    value, reason = pair
+    return Metric(value=value, unit="MiB", better="lower", reason=reason)

@@ -1,0 +1,71 @@
+"""An average of the weights over the steps of a training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WARMUP = 9
+"""Until `decay` is reached, the average looks back over about a ninth of the training so far."""
+
+
+class WeightAverage:
+    """The exponential moving average of a model's parameters and buffers.
+
+    It starts as the model, and step t = 1, 2, … changes it to
+
+        average ← k · average + (1 − k) · weights,   k = min(decay, t / (t + 9)),
+
+    so that a short training does not end with the average of its beginning. Buffers of whole
+    numbers are not averaged.
+
+    decay: in [0, 1); with 0 the average is the model
+    source: the warm-up is that of TensorFlow's `ExponentialMovingAverage`, whose `num_updates`
+        is t − 1
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        assert 0 <= decay < 1, decay
+        self.decay = decay
+        self.steps = 0
+        held = [*model.parameters(), *model.buffers()]
+        # The tensors themselves: where their values lie may change (see `FusedSteps`).
+        self._weights = [tensor for tensor in held if tensor.is_floating_point()]
+        self.tensors = [tensor.detach().clone() for tensor in self._weights]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are after a step."""
+        self.steps += 1
+        kept = min(self.decay, self.steps / (self.steps + WARMUP))
+        torch._foreach_lerp_(self.tensors, self._weights, 1 - kept)
+
+    @contextlib.contextmanager
+    def in_model(self) -> Iterator[None]:
+        """Give the model the average, and its own weights back at the end."""
+        own = [tensor.detach().clone() for tensor in self._weights]
+        self.write()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, own)
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Give the model the average for good."""
+        torch._foreach_copy_(self._weights, self.tensors)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes to go on as if nothing had been interrupted."""
+        return {"steps": self.steps, "tensors": self.tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where another average of the same model was."""
+        self.steps = state["steps"]
+        own: list[Tensor] = state["tensors"]
+        torch._foreach_copy_(self.tensors, own)
