@@ -57,6 +57,7 @@ def test_training_step(benchmark, note, width):
     case, model, images = make(note, width=width)
     step = Step(
         model=model,
+        forward=model,
         optimizer=make_optimizer(model, case.train),
         images=images,
         labels=torch.arange(BATCH) % 10,

@@ -46,6 +46,7 @@ def take_step(model, images, labels):
     """Loss, logits and gradients of a step; the model stays as it was."""
     step = Step(
         model=model,
+        forward=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0),
         images=images,
         labels=labels,

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitbench import device
 
@@ -23,7 +23,7 @@ PART = 32
 """Images of a part. It does not depend on the number of threads, so that results do not."""
 
 
-def in_parts(function: Callable[..., T], *tensors: Tensor, model: nn.Module) -> list[T]:
+def in_parts(function: Callable[..., T], *tensors: Tensor, model: Callable[..., Tensor]) -> list[T]:
     """Call a function for each part of some tensors, side by side, and return what it gives.
 
     tensors: (b, …) each, cut into parts of about 32 along the first axis
@@ -49,7 +49,7 @@ def in_parts(function: Callable[..., T], *tensors: Tensor, model: nn.Module) -> 
         device.set_threads(threads)
 
 
-def _may_split(model: nn.Module, tensor: Tensor) -> bool:
+def _may_split(model: Callable[..., Tensor], tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and getattr(model, "images_apart", False)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.train import TrainConfig
 from vitbench.device import autocast, generator, randomness
+from vitbench.training.compiled import Forward
 from vitbench.training.optimizers import Optimizers
 from vitbench.training.parts import in_parts
 
@@ -25,6 +26,7 @@ Taken = tuple[Tensor, Tensor]
 class Step:
     """One step that a training asks for.
 
+    forward: the model, or its program; from `forward_of`
     optimizer: from `make_optimizer`
     images: (b, c, h, w); labels: (b,), or probabilities, (b, classes)
     rate: AdamW's learning rate, to which those of the groups are relative
@@ -32,6 +34,7 @@ class Step:
     """
 
     model: nn.Module
+    forward: Forward
     optimizer: torch.optim.Optimizer | Optimizers
     images: Tensor
     labels: Tensor
@@ -55,7 +58,9 @@ def train_step(step: Step) -> Taken:
     """Take one step, without waiting for it."""
     step.optimizer.zero_grad(set_to_none=True)
     with step.randomness():
-        parts = in_parts(partial(_differentiate, step), step.images, step.labels, model=step.model)
+        parts = in_parts(
+            partial(_differentiate, step), step.images, step.labels, model=step.forward
+        )
     losses, logits, gradients = zip(*parts, strict=True)
     for parameter, *own in zip(_trained(step), *gradients, strict=True):
         parameter.grad = _sum(own)
@@ -68,7 +73,7 @@ def _differentiate(
 ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
     """Return what a part of the batch adds to the loss, its logits, and the loss's gradients."""
     with autocast(step.compute):
-        logits = step.model(images)
+        logits = step.forward(images)
         loss = loss_of(logits, labels, step) * (len(images) / len(step.images))
     gradients = torch.autograd.grad(loss, _trained(step), allow_unused=True)
     return loss.detach(), logits.detach(), gradients
