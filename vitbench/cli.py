@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vitbench import units
+from vitbench.commands import compare, export, report, show, verify, why
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
 if TYPE_CHECKING:
-    from vitbench.training.loop import Progress
+    from vitbench.outcome import Standing
 
 FINE, FOUND, USAGE, DAMAGED = 0, 1, 2, 13
-
-MEASURED_UNITS = ("img/s", "s", "MiB")
-"""Units of metrics that vary from run to run of the same case."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 fine, 1 a problem or a difference was found, 2 usage, 13 damaged records
+    0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
+    12 incomplete, 13 damaged records
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -65,10 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vitbench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    report = verbs.add_parser("report", help="tables, plots and a page from stored records")
-    report.add_argument("results", nargs="?", default="results", type=Path, metavar="RESULTS")
-    report.add_argument("-o", "--output", default="report", type=Path, metavar="DIR")
-    report.set_defaults(run=_report)
+    report.add(verbs)
+    show.add(verbs)
+    why.add(verbs)
+    verify.add(verbs)
+    export.add(verbs)
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this installation")
     doctor.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
@@ -94,29 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
     rerun.set_defaults(run=_rerun)
 
+    compare.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
-
-
-def _report(options: argparse.Namespace) -> int:
-    from vitbench.records import DamagedRecordError, Store
-    from vitbench.report.page import write_report
-
-    store = Store(options.results)
-    records, damaged = [], []
-    for path in store.paths():
-        try:
-            records.append(store.read(path))
-        except DamagedRecordError as error:
-            damaged.append(path)
-            print(f"damaged record: {error}", file=sys.stderr)
-    if not records:
-        raise InputError(
-            f"no records under {options.results}; make some with: pytest studies -k posemb "
-            f"--study-results {options.results}"
-        )
-    print(write_report(records, options.output, damaged=damaged))
-    return DAMAGED if damaged else FINE
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -191,7 +172,7 @@ class _EpochLine:
         self._name = name
         self._open = False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Standing) -> None:
         text = progress.line(self._name)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1  # a longer one could not be overwritten
@@ -235,7 +216,7 @@ def _rerun(options: argparse.Namespace) -> int:
         old, new = (metric.value if metric else None for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.unit in MEASURED_UNITS:
+        elif old and new and after and after.unit in units.MEASURED:
             said = f"measured, {new / old:.2f}×"
         else:
             said, differing = "differs", True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from vitbench.errors import InputError, nearest
-from vitbench.settings import FLAG, OPTIONS, Settings, read_settings
+from vitbench.settings import FLAG, OPTIONS, Settings, Tracker, read_settings
 
 if TYPE_CHECKING:
     from vitbench.case import Case
@@ -130,10 +130,11 @@ class Session:
         self.config = config
         self.settings = settings
         self.mistakes: list[str] = []
-        self.overridden: dict[str, list[str]] = {}
+        self.overridden: list[str] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
+        self.judgement: str | None = None
         self.items: list[pytest.Item] = []
         self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
 
@@ -231,11 +232,16 @@ class Session:
     # collection -----------------------------------------------------------------------------
 
     def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override."""
-        varied = {path for arm in study.arms.values() for path in arm}
-        lost = sorted(varied & self.settings.case_settings().keys())
-        if lost:
-            self.overridden[study.name] = lost
+        """Remember settings that a study's own arms override, or that its task does not have."""
+        given = self.settings.case_settings().keys()
+        reasons = {
+            "whose arms set it": given & {path for arm in study.arms.values() for path in arm},
+            f"whose task is {study.base.task}": given - study.base.settings().keys(),
+        }
+        for reason, lost in reasons.items():
+            if lost:
+                paths = ", ".join(sorted(lost))
+                self.overridden.append(f"{paths} has no effect in study {study.name}, {reason}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self) -> None:
@@ -265,15 +271,13 @@ class Session:
             f"rerun {settings.rerun}",
             f"data {settings.data_dir}" if settings.data_dir else None,
             f"results {settings.results}",
+            f"baseline {settings.compare}" if settings.compare else None,
         ]
         return "vitbench: " + " · ".join(part for part in parts if part)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Warn of settings that have no effect."""
-        return [
-            f"vitbench: {', '.join(paths)} has no effect in study {study}, whose arms set it"
-            for study, paths in self.overridden.items()
-        ]
+        return [f"vitbench: {line}" for line in self.overridden]
 
     # the end --------------------------------------------------------------------------------
 
@@ -313,32 +317,73 @@ class Session:
             if any(record.key in keys for record in table.records)
         ]
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Compare with the baseline; a regression is the exit code of a session that went well."""
+        base = self.settings.compare
+        if base is None or self.config.option.collectonly or hasattr(self.config, "workerinput"):
+            return
+        from vitbench.compare.session import judge
+
+        try:
+            self.judgement, code = judge(
+                base, self.settings.results, ran=self.written, environment=os.environ
+            )
+        except InputError as error:
+            self.judgement, code = f"vitbench: {error}", int(pytest.ExitCode.USAGE_ERROR)
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = code
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print one table for each study of the session, and where its records lie."""
+        """Print one table for each study, what the baseline says to it, and where records lie."""
         if hasattr(self.config, "workerinput"):
             return
         for path in self.damaged:
             terminalreporter.write_line(f"damaged record, run again; its bytes are kept in {path}")
-        if not self.written:
-            return
-        from vitbench.report.tables import to_text
-
-        tables = self.tables()
+        tables = self.tables() if self.written else []
         for table in tables:
+            from vitbench.report.tables import to_text
+
             terminalreporter.write_line("")
             terminalreporter.write_line(to_text(table))
+        if self.judgement is not None:
+            terminalreporter.write_line("")
+            terminalreporter.write_line(self.judgement)
+        if not self.written:
+            return
         made = len(self.written) - self.reused
         results = self.settings.results
         line = f" {results} ({made} cells run, {self.reused} reused)"
         if self.settings.report is not None:
+            from vitbench.reading import Shelf
+            from vitbench.records import Store
             from vitbench.report.page import write_report
 
             try:
-                records = [record for table in tables for record in table.records]
-                page = write_report(records, self.settings.report)
+                store = Store(results)
+                files = [store.path(record) for table in tables for record in table.records]
+                page = write_report(Shelf(results, files=files), self.settings.report)
             except InputError as error:
                 terminalreporter.write_line(f"{line} · no report: {error}")
             else:
                 terminalreporter.write_line(f"{line} · report: {page}")
         else:
             terminalreporter.write_line(f"{line} · next: vitbench report {results} -o report")
+        if self.settings.track is not None:
+            terminalreporter.write_line(f" {self.track(self.settings.track)}")
+
+    def track(self, tracker: Tracker) -> str:
+        """Send the session's records to a tracker, and say what comes next."""
+        from vitbench.exchange.trackers import track
+        from vitbench.records import Store
+
+        store = Store(self.settings.results)
+        try:
+            then = track(
+                [store.read(path) for path in self.written],
+                tracker=tracker,
+                results=self.settings.results,
+            )
+        except InputError as error:
+            return f"not tracked: {error}"
+        return f"{len(self.written)} runs for {tracker} · next: {then}"

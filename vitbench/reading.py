@@ -106,6 +106,10 @@ class Shelf:
             return {}
         return msgspec.json.decode(data, type=_Samples).samples
 
+    def whole(self, shelved: Shelved) -> Record:
+        """Return a record with its samples."""
+        return msgspec.structs.replace(shelved.record, samples=self.samples(shelved))
+
     def predictions(self, record: Record) -> Predictions | None:
         """Read the predictions beside a record; None where there are none, or not these."""
         try:
@@ -209,7 +213,8 @@ def _folders(root: Path, files: Iterable[Path] | None) -> dict[tuple[str, str], 
     for machine in _subfolders(root):
         for study in _subfolders(machine):
             for budget in _subfolders(study):
-                names = sorted(name for name in os.listdir(budget) if name.endswith(".json"))
+                with os.scandir(budget) as entries:  # iterdir makes a Path of every file beside
+                    names = sorted(each.name for each in entries if each.name.endswith(".json"))
                 if names:
                     found[study.name, budget.name] += [budget / name for name in names]
     return found
@@ -218,7 +223,8 @@ def _folders(root: Path, files: Iterable[Path] | None) -> dict[tuple[str, str], 
 def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+            folders = (entry for entry in entries if not entry.name.startswith("."))
+            return sorted(Path(entry.path) for entry in folders if entry.is_dir())
     except OSError:
         return []
 

@@ -16,6 +16,9 @@ from vitbench.errors import InputError, nearest
 Rerun = Literal["stale", "failed", "all", "none"]
 """What is run again: missing and stale cells; also those that ended badly; all; nothing."""
 
+Tracker = Literal["wandb", "trackio"]
+"""Experiment trackers that are sent the records of a session."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -31,6 +34,8 @@ class Settings:
     precision: str | None
     model: str | None
     report: Path | None
+    compare: Path | None
+    track: Tracker | None
     fuse_seeds: bool
     assignments: tuple[str, ...]
 
@@ -91,6 +96,12 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("model", "NAME", "run the studies' factors on another base model"),
     ("report", "DIR", "write the report of the session's records to this folder"),
     (
+        "compare",
+        "BASE",
+        "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
+    ),
+    ("track", "wandb|trackio", "send the session's records to a tracker, offline, as its runs"),
+    (
         "fuse-seeds",
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
@@ -121,6 +132,9 @@ def read_settings(
         raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
     if budget not in BUDGETS:
         raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
+    track = given("track")
+    if track is not None and track not in get_args(Tracker):
+        raise InputError(f"--study-track is {track!r}; {nearest(track, get_args(Tracker))}")
     settings = Settings(
         dataset=given("dataset"),
         data_dir=Path(given("data-dir")) if given("data-dir") else None,
@@ -132,8 +146,24 @@ def read_settings(
         precision=given("precision"),
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
+        compare=Path(given("compare")) if given("compare") else None,
+        track=track,
         fuse_seeds=bool(given("fuse-seeds")),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()
+    if settings.compare is not None:
+        check_apart(settings.compare, settings.results)
     return settings
+
+
+def check_apart(base: Path, new: Path) -> None:
+    """Raise InputError when baseline and new records are the same folder, or one is a file."""
+    for root in (base, new):
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root} is a file; expected a folder of records")
+    if base.resolve() == new.resolve():
+        raise InputError(
+            f"baseline and new records are both {new}; expected two folders, such as a copy: "
+            f"cp -r {new} baseline"
+        )

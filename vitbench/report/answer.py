@@ -73,9 +73,7 @@ def by_verdict(table: Table) -> dict[str, list[Row]]:
 def not_compared(table: Table) -> list[str]:
     """Return the arms that could not be compared with the baseline."""
     return [
-        row.arm
-        for row in table.rows
-        if row.comparison is None and row.arm != table.plan.baseline
+        row.arm for row in table.rows if row.comparison is None and row.arm != table.plan.baseline
     ]
 
 
@@ -106,8 +104,10 @@ def told(row: Row, table: Table, *, unit: str = "") -> str:
 def _inside(table: Table) -> str:
     column = table.columns[0]
     margin = table.plan.margins.get(column.metric)
-    return "" if margin is None else f" (inside ±{format_value(margin)} {column.unit})".replace(
-        " )", ")"
+    return (
+        ""
+        if margin is None
+        else f" (inside ±{format_value(margin)} {column.unit})".replace(" )", ")")
     )
 
 

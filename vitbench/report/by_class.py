@@ -91,9 +91,7 @@ def class_table(answers: dict[str, Answers]) -> ClassTable | None:
     """Return the accuracy of every arm in every class; None without answers."""
     if not answers:
         return None
-    total = 1 + max(
-        int(max(each.target.max(), each.predicted.max())) for each in answers.values()
-    )
+    total = 1 + max(int(max(each.target.max(), each.predicted.max())) for each in answers.values())
     rows = {arm: each.by_class(total) for arm, each in answers.items()}
     stack = np.stack(list(rows.values()))
     there = np.flatnonzero(~np.isnan(stack).all(axis=0))
@@ -165,9 +163,7 @@ def disagreement(
     )
 
 
-def _leading(
-    lead: NDArray[np.float64], allowed: NDArray[np.bool_], limit: int
-) -> tuple[int, ...]:
+def _leading(lead: NDArray[np.float64], allowed: NDArray[np.bool_], limit: int) -> tuple[int, ...]:
     """Return the images with the largest lead, above 0; of the same lead, the first."""
     order = np.argsort(-lead, kind="stable")
     chosen = order[(lead[order] > 1e-9) & allowed[order]][:limit]

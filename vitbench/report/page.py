@@ -91,7 +91,7 @@ def _section(table: Table, evidence: Evidence, emit: Emit) -> str:
     section, figures = make_section(table, evidence, downloads=downloads)
     for figure in figures:
         emit(f"{table.name}-{figure.name}.svg", figure.file())
-    return _templates().get_template("section.html").render(s=section)
+    return _fill("section.html", s=section)
 
 
 def _page(
@@ -110,7 +110,8 @@ def _page(
     encoded = json.dumps(manifest, ensure_ascii=True, indent=0).replace("<", "\\u003c")
     palette = " ".join(f"--{name}: light-dark({PAPER[name]}, {NIGHT[name]});" for name in PAPER)
     studies = shelf.studies
-    return _templates().get_template("page.html").render(
+    return _fill(
+        "page.html",
         title=f"{', '.join(studies[:3])}{' and more' if len(studies) > 3 else ''} · vitbench report",
         version=__version__,
         palette=Markup(palette),  # noqa: S704  our own
@@ -175,6 +176,10 @@ class _Reader:
 
     def file(self, record: Record) -> str:
         return self._of[id(record)].path.relative_to(self._shelf.root).as_posix()
+
+
+def _fill(name: str, **values: Any) -> str:
+    return str(_templates().get_template(name).render(**values))
 
 
 @cache

@@ -153,7 +153,7 @@ def _pair(table: Table, arm: str) -> list[Record]:
 
 
 def _heads(table: Table, texts: Sequence[str]) -> list[dict[str, str]]:
-    numeric = {at for at in range(1, len(texts))} - {
+    numeric = set(range(1, len(texts))) - {
         at for at, text in enumerate(texts) if text in ("verdict", "not ok")
     }
     better = table.columns[0].better if table.columns else "neither"
@@ -331,7 +331,9 @@ def _disagreements(
     if baseline is None:
         return []
     others = [arm for arm in answers if arm != table.plan.baseline][:MAX_COMPARED]
-    among = None if pictures is None else [int(i) for i in pictures.index if i < baseline.target.size]
+    among = (
+        None if pictures is None else [int(i) for i in pictures.index if i < baseline.target.size]
+    )
     found = [disagreement(answers[arm], baseline, among=among) for arm in others]
     return [each for each in found if each is not None]
 

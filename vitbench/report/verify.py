@@ -288,7 +288,9 @@ def _differs(shown: Number, right: Number) -> str:
 
 def _around(a: str, b: str, *, width: int = 30) -> tuple[str, str]:
     """Cut two texts around the first character in which they differ."""
-    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    at = next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
     start = max(0, at - width)
     return a[start : at + width], b[start : at + width]
 

@@ -6,6 +6,7 @@ and in a file of its own for paper. The same data gives the same bytes.
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -61,9 +62,7 @@ def spanning(
     low, high = min(found), max(found)
     if logarithmic:
         factor = (high / low) ** margin if high > low else 1.1
-        return Scale(
-            low=low / factor, high=high * factor, start=start, stop=stop, logarithmic=True
-        )
+        return Scale(low=low / factor, high=high * factor, start=start, stop=stop, logarithmic=True)
     pad = (high - low) * margin if high > low else abs(high) * 0.06 or 1.0
     return Scale(low=low - pad, high=high + pad, start=start, stop=stop)
 
@@ -78,7 +77,7 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     else:
         scale, unit = 1.0, ""
     scaled = [tick / scale for tick in ticks]
-    steps = [abs(b - a) for a, b in zip(scaled, scaled[1:], strict=False) if b != a]
+    steps = [abs(b - a) for a, b in itertools.pairwise(scaled) if b != a]
     step = min(steps, default=abs(scaled[0]) if scaled else 1.0) or 1.0
     decimals = min(6, max(0, -math.floor(math.log10(step) + 1e-9)))
     return [f"{tick:z.{decimals}f}{unit}".replace("-", "−") for tick in scaled]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -175,7 +176,7 @@ def _said(point: Point, gain: Column, cost: Column) -> str:
 def _steps(points: list[tuple[float, float]], *, to: float) -> list[tuple[float, float]]:
     """Turn a front into stairs: what is the best to be had at every cost."""
     stairs = [points[0]]
-    for before, point in zip(points, points[1:], strict=False):
+    for before, point in itertools.pairwise(points):
         stairs += [(point[0], before[1]), point]
     return [*stairs, (to, points[-1][1])]
 
@@ -200,7 +201,7 @@ def _placed_names(
         ):
             left = tx if anchor == "start" else tx - width
             box = (left, ty - 10, left + width, ty + 3)
-            inside = LEFT < box[0] and box[2] < WIDTH - CHARACTER_PX / 2 and box[1] > TOP - 8
+            inside = box[0] > LEFT and box[2] < WIDTH - CHARACTER_PX / 2 and box[1] > TOP - 8
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 places[point.arm] = (tx, ty, anchor)

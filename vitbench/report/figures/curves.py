@@ -27,6 +27,8 @@ BAND = "The line is the mean over seeds, the band from the lowest to the highest
 
 Curve = tuple[list[Record], NDArray[np.float64]]
 """Records of an arm, and their series: (seeds, points)."""
+Line = tuple[list[Record], NDArray[np.float64], NDArray[np.float64]]
+"""Records of an arm, places on the horizontal axis: (points,), and (seeds, points)."""
 
 
 def draw_curves(table: Table, samples: SamplesOf) -> list[Figure]:
@@ -78,7 +80,7 @@ def _by_epoch(table: Table, series: _Series, name: str, title: str, unit: str) -
     if max((stack.shape[1] for _, stack in curves.values()), default=0) < 2:
         return None
     lines = {
-        arm: (records, 1.0 + np.arange(stack.shape[1]), stack)
+        arm: (records, np.arange(1, 1 + stack.shape[1], dtype=np.float64), stack)
         for arm, (records, stack) in curves.items()
     }
     return _draw(
@@ -96,10 +98,10 @@ def _by_step(table: Table, series: _Series) -> Figure | None:
     if not curves:
         return None
     window = max(1, min(stack.shape[1] for _, stack in curves.values()) // SMOOTHED_OVER)
-    lines = {}
+    lines: dict[str, Line] = {}
     for arm, (records, stack) in curves.items():
         smooth = smoothed(stack, window=window)
-        steps = window + np.arange(smooth.shape[1], dtype=np.float64)
+        steps = np.arange(window, window + smooth.shape[1], dtype=np.float64)
         chosen = np.unique(np.linspace(0, steps.size - 1, POINTS).round().astype(int))
         lines[arm] = (records, steps[chosen], smooth[:, chosen])
     over = f"Mean of the last {window} steps. " if window > 1 else ""
@@ -120,14 +122,12 @@ def _by_block(table: Table, series: _Series, name: str) -> Figure | None:
     }
     if not lines:
         return None
-    return _draw(
-        table, lines, name=name, title=BY_BLOCK[name], axes=("block", name), caption=BAND
-    )
+    return _draw(table, lines, name=name, title=BY_BLOCK[name], axes=("block", name), caption=BAND)
 
 
 def _draw(
     table: Table,
-    lines: dict[str, tuple[list[Record], NDArray[np.float64], NDArray[np.float64]]],
+    lines: dict[str, Line],
     *,
     name: str,
     title: str,
@@ -146,7 +146,9 @@ def _draw(
     for arm, (records, places, stack) in lines.items():
         classes, mean = arm_classes(table, arm), stack.mean(axis=0)
         more = attributes(f"{arm}/{name}/curve", records, arm=arm)
-        canvas.add(f'<g class="{classes}"{more}><title>{escape(_ends(arm, mean, len(stack)))}</title>')
+        canvas.add(
+            f'<g class="{classes}"{more}><title>{escape(_ends(arm, mean, len(stack)))}</title>'
+        )
         if len(stack) > 1:
             low, high = (_points(x, y, places, row) for row in (stack.min(0), stack.max(0)))
             canvas.area(low, high, "seeds")
@@ -159,7 +161,9 @@ def _draw(
         canvas.add("</g>")
         ends.append((points[-1][1], short(arm, 24), classes, f' data-arm="{escape(arm)}"'))
     canvas.labels(ends, x=right)
-    said = "; ".join(_ends(arm, stack.mean(axis=0), len(stack)) for arm, (*_, stack) in lines.items())
+    said = "; ".join(
+        _ends(arm, stack.mean(axis=0), len(stack)) for arm, (*_, stack) in lines.items()
+    )
     label = f"{title}. {said}."
     return Figure(name=name, title=title, caption=caption, svg=canvas.svg(label=label))
 

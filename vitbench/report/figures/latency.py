@@ -79,5 +79,5 @@ def _draw(
 
 
 def _said(arm: str, shares: NDArray[np.float64], count: int) -> str:
-    low, _, median, _, high = (format_value(float(share)) for share in shares)
+    low, _, median, _, high = (format_value(float(share), unit="ms") for share in shares)
     return f"{arm}: median {median}, 5 % below {low}, 5 % above {high} ({count} samples)"

@@ -54,9 +54,7 @@ def sources(records: Iterable[Record]) -> str:
 
 def attributes(name: str, records: Iterable[Record], *, arm: str) -> str:
     """Return the attributes of a mark: its name in the section, its arm, its records."""
-    return (
-        f' data-arm="{escape(arm)}" data-n="{escape(name)}" data-from="{sources(records)}"'
-    )
+    return f' data-arm="{escape(arm)}" data-n="{escape(name)}" data-from="{sources(records)}"'
 
 
 def shape(verdict: str, x: float, y: float, *, size: float = 5.5) -> str:
