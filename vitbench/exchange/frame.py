@@ -65,7 +65,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     except ImportError:
         raise InputError("Parquet needs pyarrow; install it with: pip install pyarrow") from None
     plain = frame.copy()
-    for name in plain.select_dtypes("object").columns:
+    for name in [each for each in plain.columns if str(plain[each].dtype) == "object"]:
         kinds = {type(value) for value in plain[name] if value is not None and value == value}
         if len(kinds) > 1:
             plain[name] = [None if value is None else str(value) for value in plain[name]]
