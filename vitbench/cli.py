@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vitbench import units
-from vitbench.commands import compare
+from vitbench.commands import compare, export, report, show, verify, why
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
@@ -65,10 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vitbench {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    report = verbs.add_parser("report", help="tables, plots and a page from stored records")
-    report.add_argument("results", nargs="?", default="results", type=Path, metavar="RESULTS")
-    report.add_argument("-o", "--output", default="report", type=Path, metavar="DIR")
-    report.set_defaults(run=_report)
+    report.add(verbs)
+    show.add(verbs)
+    why.add(verbs)
+    verify.add(verbs)
+    export.add(verbs)
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this installation")
     doctor.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
@@ -97,27 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     compare.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
-
-
-def _report(options: argparse.Namespace) -> int:
-    from vitbench.records import DamagedRecordError, Store
-    from vitbench.report.page import write_report
-
-    store = Store(options.results)
-    records, damaged = [], []
-    for path in store.paths():
-        try:
-            records.append(store.read(path))
-        except DamagedRecordError as error:
-            damaged.append(path)
-            print(f"damaged record: {error}", file=sys.stderr)
-    if not records:
-        raise InputError(
-            f"no records under {options.results}; make some with: pytest studies -k posemb "
-            f"--study-results {options.results}"
-        )
-    print(write_report(records, options.output, damaged=damaged))
-    return DAMAGED if damaged else FINE
 
 
 def _doctor(options: argparse.Namespace) -> int:
