@@ -163,6 +163,18 @@ def test_other_threads_are_another_measurement():
     assert reasons["peak_memory_mib"] is None
 
 
+@pytest.mark.parametrize("name", ["other_load_percent", "stolen_percent"])
+def test_speed_on_a_busy_machine_is_not_compared(name):
+    """Half the speed with half of the machine is no regression; 1 % for others is nobody's fault."""
+    base = make_store(noise=0.3, environment={name: 1.0})
+    slow = {"noise": 0.3, "draw": 1, "speed": 500.0}
+    busy, quiet = (judge(base, make_store(environment={name: s}, **slow)) for s in (45.0, 1.0))
+    reasons = {f.metric: f.reason for f in busy.findings}
+    assert "took 45 % of the machine" in reasons["train_images_per_second"]
+    assert reasons["test_accuracy"] is None
+    assert (busy.exit_code(), quiet.exit_code()) == (0, 10)
+
+
 def test_a_metric_that_got_lost_is_named_with_its_reason():
     """What the baseline has and the new records could not have is lost; a speed is not."""
     new = [

@@ -27,6 +27,14 @@ Kind = Literal["counted", "weighed", "timed", "learnt"]
 timed ones by ratio, learnt ones (accuracy, loss) by difference; the last two are a family each."""
 
 
+DISTURBANCES = {
+    "other_load_percent": (5.0, "other processes"),
+    "stolen_percent": (2.0, "the machine's host"),
+}
+"""What a record's environment may tell of the time in which its case ran -> the largest share of
+the machine that a speed may be compared with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """An arm in one metric.
@@ -257,6 +265,16 @@ def _obstacle(
     ]
     if len(set.union(*conditions)) > 1:
         return "threads or workers differ"
+    return _disturbance(match)
+
+
+def _disturbance(match: Match) -> str | None:
+    """Say who else was at work when a side was timed, if so much that its speed says little."""
+    for side, records in zip(("baseline", "new"), zip(*match.pairs(), strict=True), strict=True):
+        for name, (most, whose) in DISTURBANCES.items():
+            share = max((record.environment.get(name) or 0.0) for record in records)
+            if share > most:
+                return f"{side}: {whose} took {share:.0f} % of the machine"
     return None
 
 

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from vitbench.stats import Comparison, Estimate, decide, median_interval
 from vitbench.stats.intervals import CONFIDENCE, Values
 
 ROUNDS = 15
 """Of a block; its interval goes from the 4th to the 12th ratio in order of size."""
+RETAKES = 8
+"""A sample in which the system took the processor away is taken again, so often at most."""
 MARGIN_PERCENT = 2.0
 """Of the time of the base: what does not matter, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One sample: its time, in any unit, and whether the system took the processor away."""
+
+    time: float
+    interrupted: bool
+
+
+def undisturbed(take: Callable[[], Taken]) -> float:
+    """Take a sample, again where it was interrupted; returns the time of the last."""
+    taken = take()
+    for _ in range(RETAKES):
+        if not taken.interrupted:
+            break
+        taken = take()
+    return taken.time
 
 
 def judge_rounds(blocks: Sequence[Values], *, margin: float = MARGIN_PERCENT) -> Comparison:

@@ -9,13 +9,13 @@ one after the other, as tools do that compare with a stored median.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from vitbench.compare.interleaved import ROUNDS, judge_rounds
+from vitbench.compare.interleaved import ROUNDS, Taken, judge_rounds, undisturbed
 
 TRIALS = 200
 CALLS = 40
@@ -28,8 +28,8 @@ THRESHOLD_PERCENT = 5.0
 SEEN = 0.80
 """A slowdown counts as seen when more than this share of the trials catches it, at 95 %."""
 
-Sample = Callable[[int], float]
-"""Takes the time of so many products."""
+Sample = Callable[[int], Taken]
+"""Times so many products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def selftest(sample: Sample, *, generator: np.random.Generator, trials: int = TR
     for _ in range(trials):
         blocks = [_rounds(sample, calls, generator) for _ in range(2)]
         one_by_one = {
-            name: statistics.median(sample(count) for _ in range(ROUNDS))
+            name: statistics.median(sample(count).time for _ in range(ROUNDS))
             for name, count in calls.items()
         }
         for name, alarms in found.items():
@@ -118,7 +118,7 @@ def _rounds(
     taken: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for at in generator.permutation(len(names)):
-            taken[names[at]].append(sample(calls[names[at]]))
+            taken[names[at]].append(undisturbed(partial(sample, calls[names[at]])))
     return taken
 
 
@@ -130,13 +130,19 @@ def products() -> Sample:
     """Return a way to take the time of products of two small matrices, on the CPU."""
     import torch
 
+    from vitbench.measure.clock import DeviceClock
+
     a, b, out = (torch.full((SIDE, SIDE), 0.5) for _ in range(3))
 
-    def sample(count: int) -> float:
-        start = time.perf_counter()
+    clock = DeviceClock("cpu")
+
+    def sample(count: int) -> Taken:
+        before = clock.interruptions()
+        start = clock.now_s()
         for _ in range(count):
             torch.mm(a, b, out=out)
-        return time.perf_counter() - start
+        spent = clock.now_s() - start
+        return Taken(spent, before is not None and clock.interruptions() != before)
 
     return sample
 
@@ -146,7 +152,7 @@ def to_text(found: Selftest) -> str:
     trials, wrong = found.trials, found.false_alarms
 
     def share(count: int) -> str:
-        return f"{count} of {trials} ({100 * count / trials:.0f} %)"
+        return f"{count} of {trials} ({100 * count / trials:.1f} %)"
 
     seen = found.smallest_seen
     return "\n".join(

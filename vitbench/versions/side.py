@@ -67,8 +67,15 @@ class Side:
             check=False,
         )
         if done.returncode not in FINE:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            errors = [line for line in said if re.match(r"^(ERROR|E  |.*Error:)", line)]
-            last = (errors or said or ["nothing was printed"])[-1].strip()
-            raise InputError(f"pytest cannot run the {self.name} code in {self.root}: {last}")
+            why = _reason(done.stdout + done.stderr)
+            raise InputError(f"pytest cannot run the {self.name} code in {self.root}: {why}")
         return done.stdout
+
+
+def _reason(printed: str) -> str:
+    """Choose the line of a broken session that says most."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    for pattern in (r"E  +", r"ERROR:? +", ""):
+        if found := [line for line in lines if re.match(pattern, line)]:
+            return re.sub(f"^{pattern}", "", found[-1])
+    return "nothing was printed"

@@ -14,15 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vitbench.compare.interleaved import ROUNDS, is_suspect, judge_rounds
+from vitbench.compare.interleaved import ROUNDS, Taken, is_suspect, judge_rounds, undisturbed
 from vitbench.stats import Comparison
 from vitbench.versions.side import Side
 
 WORKER = Path(__file__).with_name("worker.py")
 STEPS = ("forward_ms", "gradients_ms")
 BATCH_SIZE = 32
-SAMPLE_MS = 5.0
-"""A sample repeats a short step until it lasts so long."""
+SAMPLE_MS = 2.0
+"""A sample repeats a short step until it lasts so long: short
+against the time for which a busy system leaves a process its processor."""
 WARMUP = 5
 
 
@@ -100,8 +101,13 @@ class Worker:
             raise WorkerError(f"{self._side.name}: vitbench was imported from {told['file']}")
 
     def sample_ms(self, step: str, calls: int) -> float:
-        """Take one sample."""
-        return float(self.ask(do="sample", step=step, calls=calls)["ms"])
+        """Take one sample that was not interrupted, if there is one to be had."""
+
+        def take() -> Taken:
+            answer = self.ask(do="sample", step=step, calls=calls)
+            return Taken(answer["ms"], answer["interrupted"])
+
+        return undisturbed(take)
 
 
 @dataclass(kw_only=True)

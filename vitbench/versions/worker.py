@@ -15,6 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 STEPS: dict[str, Callable[[], object]] = {}
 WAIT: list[Callable[[], None]] = []
 
@@ -66,11 +71,18 @@ def sample(step: str, calls: int) -> dict[str, Any]:
     """Time some calls of a step together; returns the milliseconds of one."""
     work, (wait,) = STEPS[step], WAIT
     wait()
+    before = interruptions()
     start = time.perf_counter()
     for _ in range(calls):
         work()
     wait()
-    return {"ms": 1000 * (time.perf_counter() - start) / calls}
+    end = time.perf_counter()
+    return {"ms": 1000 * (end - start) / calls, "interrupted": interruptions() > before}
+
+
+def interruptions() -> int:
+    """Return how often the system has taken a processor from this process; 0: it does not tell."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0
 
 
 DO: dict[str, Callable[..., dict[str, Any]]] = {"build": build, "sample": sample}
