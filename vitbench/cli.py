@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vitbench import units
-from vitbench.commands import compare, export, report, show, verify, why
+from vitbench.commands import compare, compare_code, export, report, show, verify, why
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.set_defaults(run=_rerun)
 
     compare.add(verbs)
+    compare_code.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
 
