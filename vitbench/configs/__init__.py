@@ -1,1 +1,1 @@
-"""Settings of the tasks other than training a classifier: one file and one section of a case each."""
+"""The sections of a case: one frozen, self-validating dataclass per file."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from vitbench.errors import InputError, nearest
-
-Encoder = Literal["dino", "supervised", "random", "pixels"]
+from vitbench.configs.checks import check_choices, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,8 @@ class DinoConfig:
     source: arXiv:2104.14294, whose code has these defaults but for a batch of 128 on one device
     """
 
-    encoder: Encoder = "dino"
+    builds_model: ClassVar[bool] = True
+    encoder: Literal["dino", "supervised", "random", "pixels"] = "dino"
     finetune: bool = False
     epochs: int = 100
     batch_size: int = 128
@@ -76,12 +74,7 @@ class DinoConfig:
     validation_share: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("encoder", typing.get_args(Encoder)),
-            ("optimizer", ("adamw", "muon")),
-        ):
-            given = getattr(self, name)
-            _require(given in choices, f"dino.{name} is {given!r}; {nearest(str(given), choices)}")
+        check_choices(self, section="dino")
         for name in ("epochs", "batch_size", "prototypes", "head_hidden", "head_bottleneck"):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         self._check("batch_size", self.batch_size >= 2, "2 or more: DINO compares images")
@@ -111,16 +104,12 @@ class DinoConfig:
             low, high = getattr(self, name)
             self._check(name, 0 < low <= high <= 1, "two rising numbers more than 0, at most 1")
         self._check("validation_share", 0 < self.validation_share < 1, "between 0 and 1")
-        _require(
+        require(
             not (self.finetune and self.encoder in ("supervised", "pixels")),
             f"dino.finetune is true and dino.encoder {self.encoder!r}; expected 'dino', or "
             "'random' to train from scratch",
         )
 
     def _check(self, name: str, holds: bool, expected: str) -> None:
-        _require(holds, f"dino.{name} is {getattr(self, name)}; expected {expected}")
+        require(holds, f"dino.{name} is {getattr(self, name)}; expected {expected}")
 
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise InputError(message)
