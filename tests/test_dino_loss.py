@@ -88,7 +88,7 @@ def test_the_teacher_gives_probabilities(seed, temperature):
     """They sum to 1, and do not change when the same is added to all outputs."""
     teacher, center = outputs(seed, views=2), outputs(seed + 1, views=1)[0, 0]
     target = sharpened(teacher, center=center, temperature=temperature)
-    torch.testing.assert_close(target.sum(-1), torch.ones(2, 5))
+    torch.testing.assert_close(target.sum(-1), torch.ones(2, 5, dtype=torch.float64))
     other = sharpened(teacher + 0.3, center=center, temperature=temperature)
     torch.testing.assert_close(target, other, atol=1e-4, rtol=0)
 
@@ -118,12 +118,12 @@ def test_the_loss_teaches_the_student_alone(seed):
 def test_information_is_none_when_all_outputs_are_the_same(seed):
     """Flat or on one prototype; it is at most the logarithm of the number of outputs."""
     student = outputs(seed, views=2)
-    for same in (torch.zeros(2, 5, 7), outputs(seed, views=1)[:, :1].expand(2, 5, 7)):
+    for same in (torch.zeros(2, 5, 7).double(), outputs(seed, views=1)[:, :1].expand(2, 5, 7)):
         said = dino_loss(student, same, center=torch.zeros(7), **TEMPERATURES)
         assert said.information.item() == pytest.approx(0, abs=1e-5)
     said = dino_loss(student, outputs(seed + 1, views=2), center=torch.zeros(7), **TEMPERATURES)
     assert 1e-3 < said.information.item() <= math.log(7) + 1e-5
-    distinct = 100 * torch.eye(5, 7).expand(2, 5, 7)
+    distinct = 100 * torch.eye(5, 7).double().expand(2, 5, 7)
     said = dino_loss(student, distinct, center=torch.zeros(7), **TEMPERATURES)
     assert said.information.item() == pytest.approx(math.log(5), abs=1e-5)
 

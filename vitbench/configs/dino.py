@@ -16,7 +16,7 @@ class DinoConfig:
 
     encoder: trained by DINO, or on the labels as `train` says, or at its initial values; or no
         encoder: the pixels themselves
-    finetune: train the encoder on the labels afterwards, as `train` says
+    finetune: train what DINO gave on the labels afterwards, as `train` says
     epochs: passes of DINO over the training images; the last, incomplete batch is dropped
     optimizer: AdamW for all, or Muon for the matrices inside the blocks and AdamW for the rest
     learning_rate: AdamW's peak, after the warm-up; it falls to 0 along a cosine
@@ -105,11 +105,9 @@ class DinoConfig:
             self._check(name, 0 < low <= high <= 1, "two rising numbers more than 0, at most 1")
         self._check("validation_share", 0 < self.validation_share < 1, "between 0 and 1")
         require(
-            not (self.finetune and self.encoder in ("supervised", "pixels")),
-            f"dino.finetune is true and dino.encoder {self.encoder!r}; expected 'dino', or "
-            "'random' to train from scratch",
+            self.encoder == "dino" or not self.finetune,
+            f"dino.finetune is true and dino.encoder {self.encoder!r}; expected 'dino'",
         )
 
     def _check(self, name: str, holds: bool, expected: str) -> None:
         require(holds, f"dino.{name} is {getattr(self, name)}; expected {expected}")
-

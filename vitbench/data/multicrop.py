@@ -53,9 +53,7 @@ class MultiCrop:
         self._local_px = image_px if config.local_px is None else (config.local_px,) * 2
         self._normalization = normalization
 
-    def __call__(
-        self, images: Tensor, *, large: torch.Generator, small: torch.Generator
-    ) -> Views:
+    def __call__(self, images: Tensor, *, large: torch.Generator, small: torch.Generator) -> Views:
         """Cut the views of images (b, c, h, w) uint8, drawn from a generator for each kind."""
         config = self._config
         pixels = images.to(torch.float32) / 255

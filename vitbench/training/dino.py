@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.dino import DinoConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.data.multicrop import CropBatches, Views
 from vitbench.device import autocast, randomness, synchronize
 from vitbench.errors import InputError
@@ -21,7 +23,7 @@ from vitbench.models.projection import ProjectionHead
 from vitbench.models.vit import ViT
 from vitbench.training.averaging import blend
 from vitbench.training.dino_loss import Said, dino_loss, recenter
-from vitbench.training.loop import DivergedError
+from vitbench.training.loop import DivergedError, TimeLimitError
 from vitbench.training.optimizers import Optimizers, make_optimizer
 from vitbench.training.schedules import cosine, learning_rate, ramp
 
@@ -43,6 +45,7 @@ class DinoCurves:
     knn_accuracy: of the teacher's features on the validation images, %
     feature_std: of the same; see `spread`
     seconds: of training, without the measurements
+    steps: so far
     """
 
     loss: list[float] = field(default_factory=list)
@@ -52,14 +55,7 @@ class DinoCurves:
     knn_accuracy: list[float] = field(default_factory=list)
     feature_std: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-
-    def samples(self) -> dict[str, list[float]]:
-        """Return the finite beginning of every series that has to do with learning."""
-        series = {name: values for name, values in vars(self).items() if name != "seconds"}
-        return {
-            name: values[: next((i for i, x in enumerate(values) if not math.isfinite(x)), None)]
-            for name, values in series.items()
-        }
+    steps: int = 0
 
 
 class Network(nn.Module):
@@ -70,14 +66,14 @@ class Network(nn.Module):
 
     def __init__(self, backbone: ViT, config: DinoConfig, *, seed: int) -> None:
         super().__init__()
-        head = ProjectionHead(
-            width=backbone.config.width,
-            hidden=config.head_hidden,
-            bottleneck=config.head_bottleneck,
-            prototypes=config.prototypes,
-        )
-        holder = nn.ModuleDict({"dino_head": head})  # the names of its own, apart from a model's
-        initialise(holder, seed=seed)
+        with randomness(seed, "init"):  # the layers' constructors draw, too
+            head = ProjectionHead(
+                width=backbone.config.width,
+                hidden=config.head_hidden,
+                bottleneck=config.head_bottleneck,
+                prototypes=config.prototypes,
+            )
+        initialise(nn.ModuleDict({"dino_head": head}), seed=seed)
         self.backbone = backbone
         self.head = head.to(backbone.head.weight.device)
 
@@ -85,7 +81,7 @@ class Network(nn.Module):
         """Map views, each (v·b, c, h, w), to the head's outputs for all, (v, b, p)."""
         features = [self.backbone.encode(view) for view in views if view is not None]
         outputs: Tensor = self.head(torch.cat(features))
-        return outputs.unflatten(0, (-1, images))
+        return rearrange(outputs, "(v b) p -> v b p", b=images)
 
 
 class Distillation:
@@ -153,7 +149,6 @@ class Distillation:
     def _update(self, step: int) -> None:
         config = self._config
         rate = learning_rate(step, steps=self._steps, config=self._train)
-        # It falls to 0 and not to 0.002 of the peak as in the original, which is as good as 0.
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["relative_rate"]
         decay = cosine(config.weight_decay, config.final_weight_decay, done=step / self._steps)
@@ -188,6 +183,7 @@ def train_dino(
     curves: DinoCurves,
     measure: Callable[[ViT], tuple[float, float]],
     on_epoch: Callable[[DinoCurves], None] | None = None,
+    time_limit_s: float | None = None,
 ) -> Distillation:
     """Train an encoder without labels, in place.
 
@@ -195,9 +191,10 @@ def train_dino(
     curves: filled with a value of each series after every epoch
     measure: given the teacher's encoder after every epoch, returns its k-NN accuracy on
         validation images, %, and the spread of their features
+    time_limit_s: wall time of the training alone after which it is broken off
     returns: student and teacher at the end
-    raises: DivergedError when the loss is not finite, CollapsedError when the teacher says
-        the same of every image at the end; InputError for crops that the patch does not divide
+    raises: DivergedError when the loss is not finite, TimeLimitError, InputError for crops that
+        the patch does not divide or whose size the position embedding cannot be brought to
     """
     check_crops(backbone, config)
     steps = config.epochs * batches.steps_per_epoch
@@ -217,6 +214,12 @@ def train_dino(
             now = pair.step(views, step=step)
             parts = (now.loss.detach(), now.teacher_entropy, now.student_entropy, now.information)
             said.append(torch.stack(parts))
+            curves.steps += 1
+            spent = sum(curves.seconds) + time.perf_counter() - started
+            if time_limit_s is not None and spent > time_limit_s:
+                raise TimeLimitError(
+                    f"stopped after {spent:.1f} s of DINO; train.time_limit_s is {time_limit_s:g}"
+                )
         synchronize(compute.device)
         curves.seconds.append(time.perf_counter() - started)
         loss, teacher, student, information = torch.stack(said).double().mean(0).tolist()
@@ -238,8 +241,11 @@ def train_dino(
 def check_not_collapsed(curves: DinoCurves) -> None:
     """Raise CollapsedError when the last epoch says the same of every image.
 
-    That shows in the teacher's outputs, or in the features behind them.
+    That shows in the teacher's outputs, or in the features behind them. Trainings under 100
+    steps are not judged.
     """
+    if curves.steps < 100:
+        return
     information, feature_std = curves.information[-1], curves.feature_std[-1]
     if information < LEAST_INFORMATION:
         raise CollapsedError(
@@ -304,4 +310,6 @@ def _make_optimizer(student: Network, config: DinoConfig) -> Optimizers:
     adamw = TrainConfig(
         learning_rate=given.learning_rate, weight_decay=given.weight_decay, betas=given.betas
     )
-    return Optimizers([make_optimizer(student.backbone, given), make_optimizer(student.head, adamw)])
+    return Optimizers(
+        [make_optimizer(student.backbone, given), make_optimizer(student.head, adamw)]
+    )

@@ -43,7 +43,7 @@ def dino_loss(
     """
     views, teachers = len(student), len(teacher)
     target = sharpened(teacher, center=center, temperature=teacher_temperature)
-    said = (student.float() / student_temperature).log_softmax(dim=-1)
+    said = (_precise(student) / student_temperature).log_softmax(dim=-1)
     # All pairs less those of a view with itself: two products where there are g·v pairs.
     every = torch.einsum("bp,bp->", target.sum(0), said.sum(0))
     same = torch.einsum("gbp,gbp->", target, said[:teachers])
@@ -62,8 +62,8 @@ def dino_loss(
 
 @torch.no_grad()
 def sharpened(teacher: Tensor, *, center: Tensor, temperature: float) -> Tensor:
-    """Return the teacher's probabilities: softmax((outputs − centre) / temperature), float32."""
-    return ((teacher.float() - center) / temperature).softmax(dim=-1)
+    """Return the teacher's probabilities: softmax((outputs − centre) / temperature)."""
+    return ((_precise(teacher) - center) / temperature).softmax(dim=-1)
 
 
 @torch.no_grad()
@@ -72,9 +72,15 @@ def recenter(center: Tensor, teacher: Tensor, *, momentum: float) -> None:
 
     source: arXiv:2104.14294, equation 4
     """
-    center.lerp_(teacher.float().mean(dim=(0, 1)), 1 - momentum)
+    center.lerp_(_precise(teacher).mean(dim=(0, 1)).to(center.dtype), 1 - momentum)
 
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return the entropy along the last axis, nats; what has no probability adds nothing."""
-    return -torch.special.xlogy(probabilities, probabilities).sum(-1)
+    terms: Tensor = torch.special.xlogy(probabilities, probabilities)
+    return -terms.sum(-1)
+
+
+def _precise(outputs: Tensor) -> Tensor:
+    """Under autocast outputs are bf16, which is too little for a softmax of thousands."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))

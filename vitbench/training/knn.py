@@ -29,7 +29,7 @@ def knn_predict(
     """
     bank = F.normalize(bank.float(), dim=1).T
     votes = []
-    for some in F.normalize(features.float(), dim=1).split(QUERIES):
+    for some in torch.split(F.normalize(features.float(), dim=1), QUERIES):
         near = (some @ bank).topk(min(neighbors, bank.shape[1]), dim=1)
         # Relative to the nearest: the same votes, and none that overflows.
         weights = ((near.values - near.values[:, :1]) / temperature).exp()

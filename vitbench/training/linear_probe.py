@@ -69,7 +69,7 @@ def fit_probe(
     draws = generator(seed, "probe")
     for _ in range(EPOCHS):
         order = torch.randperm(len(inputs), generator=draws).to(inputs.device)
-        for chosen in order.split(BATCH):
+        for chosen in torch.split(order, BATCH):
             batch = inputs[chosen]
             error = (batch @ weights).softmax(dim=-1) - targets[chosen]
             gradient = batch.T @ error / len(chosen) + decays * weights * decayed
