@@ -92,3 +92,75 @@ def test_what_is_not_known_is_refused_in_one_line(name, weights, message):
     """With the near names."""
     with pytest.raises(InputError, match=message):
         open_model(name, weights=weights)
+
+
+def openai_state(clip):
+    """Return weights as OpenAI published them: matrices in float16, three numbers among them."""
+    open_clip.model.convert_weights_to_lp(clip, dtype=torch.float16)
+    numbers = {"input_resolution": 16, "context_length": 8, "vocab_size": 49408}
+    return {**clip.state_dict(), **{name: torch.tensor(value) for name, value in numbers.items()}}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_openais_weights_give_the_features_of_the_model_they_were_made_from(tmp_path, suffix):
+    """With QuickGELU, whatever the configuration says, and in float32."""
+    from safetensors.torch import save_file
+
+    made = open_model(configured(tmp_path, QUICK), seed=5)
+    state = openai_state(made.text.clip)
+    file = tmp_path / f"openai{suffix}"
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    made.text.clip.float()
+    loaded = open_model(configured(tmp_path, TINY, "gelu.json"), weights=str(file))
+    assert loaded.activation == "quick_gelu"
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    texts = ["a cat", "two dogs"]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.image(images), made.image(images))
+        torch.testing.assert_close(loaded.text.encode(texts), made.text.encode(texts))
+    assert {tensor.dtype for tensor in loaded.image.state_dict().values()} == {torch.float32}
+
+
+def test_the_activation_matters(tmp_path):
+    """The same weights under the wrong one are another model: what the rule prevents."""
+    quick = open_model(configured(tmp_path, QUICK), seed=5)
+    plain = open_model(configured(tmp_path, TINY, "gelu.json"), seed=5)
+    assert states_equal(quick.text.clip.state_dict(), plain.text.clip.state_dict())
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert float((quick.image(images) - plain.image(images)).abs().max()) > 1e-4
+
+
+def test_openais_weights_without_their_numbers_want_a_clear_name(tmp_path):
+    """Half precision in the matrices alone is a sign; a configuration with QuickGELU settles it."""
+    state = openai_state(open_model(configured(tmp_path, QUICK)).text.clip)
+    for name in ("input_resolution", "context_length", "vocab_size"):
+        del state[name]
+    torch.save(state, tmp_path / "bare.pt")
+    with pytest.raises(InputError, match=r"QuickGELU; .*gelu.json uses GELU; expected"):
+        open_model(configured(tmp_path, TINY, "gelu.json"), weights=str(tmp_path / "bare.pt"))
+    loaded = open_model(configured(tmp_path, QUICK), weights=str(tmp_path / "bare.pt"))
+    assert loaded.activation == "quick_gelu"
+
+
+def test_without_text_the_image_tower_is_the_same(tmp_path):
+    """Its random values do not depend on whether the text tower is wanted."""
+    name = configured(tmp_path, TINY)
+    whole, image = open_model(name), open_model(name, text=False)
+    assert image.text is None
+    assert states_equal(whole.image.state_dict(), image.image.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not weights", "is damaged, or holds more than weights"),
+        ({"weights": [1, 2]}, "does not hold tensors by name"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, content, message):
+    """Nothing of it is executed."""
+    file = tmp_path / "weights.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    with pytest.raises(InputError, match=message):
+        open_model(configured(tmp_path, TINY), weights=str(file))

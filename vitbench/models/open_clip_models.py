@@ -21,6 +21,8 @@ CONFIG_FILE = "open_clip_config.json"
 ARCHITECTURE = ("embed_dim", "vision_cfg", "text_cfg")
 OPENAI_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that stand among the tensors of the weights that OpenAI published."""
+LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
+"""A text tower that costs nothing, for models whose image tower alone is wanted."""
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -37,14 +39,21 @@ class FirstOutput(nn.Module):
         return first
 
 
-def open_clip_model(identifier: str, *, weights: str | None, seed: int) -> ForeignModel:
+def open_clip_model(
+    identifier: str, *, weights: str | None, seed: int, text: bool = True, small: bool = False
+) -> ForeignModel:
     """Build a CLIP model; see `vitbench.models.pretrained.open_model`.
 
     identifier: a model of open_clip ("RN50", "ViT-B-32-quickgelu"), or a JSON file, or a folder
         with an `open_clip_config.json`, that holds a configuration in open_clip's format
+    small: a model of the same kind with one block a stage, for images of 64 px, without text
     """
     open_clip = library("open_clip", extra="clip")
     config, settings = _configuration(open_clip, identifier)
+    if small:
+        config, text = _small(config, identifier), False
+    if not text and weights is None and not _has_own_text(config):
+        config["text_cfg"] = LEAST_TEXT
     if weights is None:
         clip = _build(open_clip, config, seed=seed)
     elif is_path(weights):
@@ -75,7 +84,9 @@ def open_clip_model(identifier: str, *, weights: str | None, seed: int) -> Forei
         ),
         weights=weights,
         activation="quick_gelu" if config.get("quick_gelu") else "gelu",
-        text=TextTower(clip=clip, tokenize=_tokenizer(open_clip, identifier, config)),
+        text=TextTower(clip=clip, tokenize=_tokenizer(open_clip, identifier, config))
+        if text
+        else None,
     )
 
 
@@ -112,17 +123,39 @@ def _build(open_clip: Any, config: Mapping[str, Any], *, seed: int) -> nn.Module
     """Build a model with random initial values, whatever libraries it is made of."""
     parts = {name: value for name, value in config.items() if name != "custom_text"}
     vision, text = dict(config["vision_cfg"]), dict(config["text_cfg"])
-    custom = config.get("custom_text", False)
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False
     if "hf_model_name" in text:
-        custom, text["hf_model_pretrained"] = True, False
+        text["hf_model_pretrained"] = False
     kind = open_clip.CLIP
-    if custom:
+    if _has_own_text(config):
         kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     with randomness(seed, "initialisation"):
         clip: nn.Module = kind(**{**parts, "vision_cfg": vision, "text_cfg": text})
     return clip.eval()
+
+
+def _has_own_text(config: Mapping[str, Any]) -> bool:
+    """Whether the text tower is a module of its own, which may be built before the image tower."""
+    return bool(config.get("custom_text")) or "hf_model_name" in config["text_cfg"]
+
+
+def _small(config: dict[str, Any], identifier: str) -> dict[str, Any]:
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        raise InputError(f"{identifier} has an image tower of timm's; there is no small one of it")
+    stages = isinstance(vision["layers"], list)
+    less = (
+        {"image_size": 64, "width": 16, "layers": [1, 1, 1, 1]}
+        if stages
+        else {
+            "image_size": 2 * vision["patch_size"],
+            "width": 64,
+            "head_width": 32,
+            "layers": 1,
+        }
+    )
+    return {**config, "embed_dim": 64, "vision_cfg": {**vision, **less}, "text_cfg": LEAST_TEXT}
 
 
 def _read(path: Path, config: dict[str, Any], identifier: str) -> dict[str, Tensor]:

@@ -18,7 +18,13 @@ __all__ = ["LIBRARIES", "ForeignModel", "Preprocessing", "TextTower", "open_mode
 
 
 def open_model(
-    name: str, *, weights: str | None = None, seed: int = 0, num_classes: int | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    num_classes: int | None = None,
+    text: bool = True,
+    small: bool = False,
 ) -> ForeignModel:
     """Build a model of another library, in float32 and in evaluation mode, on the CPU.
 
@@ -29,6 +35,8 @@ def open_model(
         also in the format of OpenAI's CLIP; None for random initial values
     seed: of the initial values, which alone decides on them
     num_classes: of a classifier, where not its own
+    text: whether a CLIP model's text tower is wanted, too
+    small: of open_clip, a model of the same kind with a block a stage and no text tower
     raises: InputError in one line for a name, a tag or a file that is not known, weights of
         another model, and a library that is not installed
     """
@@ -39,6 +47,8 @@ def open_model(
         )
     if num_classes is not None and num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; expected 1 or more, or none")
+    if small and library != "open_clip":
+        raise InputError(f"there is no small model of {name}; expected one of open_clip")
     if library == "timm":
         return timm_model(identifier, weights=weights, seed=seed, num_classes=num_classes)
     if library == "torchvision":
@@ -47,4 +57,4 @@ def open_model(
         raise InputError(
             f"{name} has features, not classes; num_classes is {num_classes}; expected none"
         )
-    return open_clip_model(identifier, weights=weights, seed=seed)
+    return open_clip_model(identifier, weights=weights, seed=seed, text=text, small=small)
