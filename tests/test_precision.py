@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vitbench.errors import InputError
+from vitbench.measure.lively import make_lively
 from vitbench.measure.parity import compare_outputs
 from vitbench.measure.precision import (
     UnsupportedError,
@@ -31,6 +32,7 @@ def encoder(request):
     """A small model of each kind, and images for it."""
     model = open_model(request.param, small=True)
     images = torch.randn(2, 3, *model.input_px, generator=torch.Generator().manual_seed(0))
+    make_lively(model.image, images)
     return model.image, images
 
 

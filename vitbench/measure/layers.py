@@ -64,18 +64,18 @@ def _formula(module: nn.Module) -> Callable[..., int] | None:
 
 def _convolution(module: nn.Conv2d, _: object, output: Tensor) -> int:
     height, width = module.kernel_size
-    return output.numel() * height * width * module.in_channels // module.groups
+    return int(output.numel() * height * width * module.in_channels // module.groups)
 
 
 def _linear(module: nn.Linear, _: object, output: Tensor) -> int:
-    return output.numel() * module.in_features
+    return int(output.numel() * module.in_features)
 
 
 def _attention(module: nn.MultiheadAttention, given: tuple[Tensor, ...], _: object) -> int:
     query, key = given[0], given[1]
     d, tokens = module.embed_dim, key.shape[1 if module.batch_first else 0]
     asked, read = query.numel() // d, key.numel() // d
-    return 2 * asked * d * d + 2 * read * d * d + 2 * asked * tokens * d
+    return int(2 * asked * d * d + 2 * read * d * d + 2 * asked * tokens * d)
 
 
 def _attention_pool(module: Any, _: object, output: Tensor) -> int:

@@ -126,14 +126,17 @@ def tf32(allowed: bool) -> Iterator[None]:
 def fresh_compiler(folder: str | None = None) -> Iterator[str]:
     """Give the compiler an empty cache, so that a first call compiles; yields the cache's folder.
 
+    It compiles in this process alone: others would be started at the first call, and count.
     folder: of a cache to use again
     """
+    from torch._inductor import config
     from torch._inductor.utils import fresh_cache
 
     torch._dynamo.reset()
     with contextlib.ExitStack() as stack:
         folder = folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="vitbench"))
         stack.enter_context(fresh_cache(dir=folder, delete=False))
+        stack.enter_context(config.patch(compile_threads=1))
         yield folder
     torch._dynamo.reset()
 

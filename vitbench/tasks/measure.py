@@ -21,6 +21,7 @@ from vitbench.measure.flops import count_parameters
 from vitbench.measure.isolation import IsolatedError, run_isolated
 from vitbench.measure.latency import Effort
 from vitbench.measure.layers import checked_layer_flops
+from vitbench.measure.lively import make_lively
 from vitbench.measure.memory import peak_mib, reserved_mib, reset_peak
 from vitbench.measure.paired import PairedLatency, paired_latency
 from vitbench.measure.parity import Parity, compare_outputs
@@ -107,6 +108,9 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
 @lru_cache(maxsize=1)
 def _reference(encoder: str, weights: str | None, small: bool, seed: int, device: str) -> Reference:
     model = open_model(encoder, weights=weights, seed=seed, small=small, text=weights is not None)
+    if not model.is_trained:
+        draws = generator(seed, "statistics")
+        make_lively(model.image, torch.randn(2, 3, *model.input_px, generator=draws))
     flops, reason = checked_layer_flops(model.image, torch.zeros(1, 3, *model.input_px))
     model.image.to(device)
     return Reference(model=model, flops=flops, flops_reason=reason)
@@ -198,7 +202,7 @@ def _pictures(
 def _outputs(variant: Variant, pictures: Tensor, case: Case) -> Tensor:
     """Return the outputs for all pictures, (b, d) in float32 on the CPU."""
     assert case.measure is not None
-    batches = pictures.split(case.measure.batch_size)
+    batches = torch.split(pictures, case.measure.batch_size)
     given = (batch.to(case.compute.device, variant.input_dtype) for batch in batches)
     return torch.cat([variant.run(batch).float().cpu() for batch in given])
 
