@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vitbench import units
+from vitbench.commands import compare
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
@@ -19,14 +21,12 @@ if TYPE_CHECKING:
 
 FINE, FOUND, USAGE, DAMAGED = 0, 1, 2, 13
 
-MEASURED_UNITS = ("img/s", "s", "MiB")
-"""Units of metrics that vary from run to run of the same case."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 fine, 1 a problem or a difference was found, 2 usage, 13 damaged records
+    0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
+    12 incomplete, 13 damaged records
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
     rerun.set_defaults(run=_rerun)
 
+    compare.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
 
@@ -235,7 +236,7 @@ def _rerun(options: argparse.Namespace) -> int:
         old, new = (metric.value if metric else None for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.unit in MEASURED_UNITS:
+        elif old and new and after and after.unit in units.MEASURED:
             said = f"measured, {new / old:.2f}×"
         else:
             said, differing = "differs", True
