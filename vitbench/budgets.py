@@ -32,6 +32,7 @@ BUDGETS: Mapping[str, Budget] = {
             "train.epochs": 1,
             "train.batch_size": 25,
             "train.learning_rate": 2e-3,
+            "classify.epochs": 1,
         },
     ),
     "quick": Budget(
@@ -43,6 +44,7 @@ BUDGETS: Mapping[str, Budget] = {
             "train.epochs": 3,
             "train.batch_size": 64,
             "train.learning_rate": 2e-3,
+            "classify.epochs": 3,
         },
         real={"data.train_images": 10_000, "data.test_images": None},
     ),

@@ -36,16 +36,30 @@ RESULT_CODE = (
 """The files and folders of the package whose code can decide what a record says."""
 
 
+WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+"""Endings of files of weights."""
+
+
 def record_key(case: Case, *, study: str, version: int) -> str:
-    """Hash the study, the complete case and the content of its data."""
+    """Hash the study, the complete case and the content of its data and of the weights it names."""
+    weights = _weights(case)
     return digest(
         {
             "study": study,
             "version": version,
             "case": case.to_json(),
             "data": case.data.facts().fingerprint,
+            **({"weights": weights} if weights else {}),
         }
     )
+
+
+def _weights(case: Case) -> dict[str, list[int]]:
+    """Return size and time of change of every file of weights that a setting names: `MODEL@FILE`."""
+    named = {text.rpartition("@")[2] for text in _strings(case.to_json())}
+    files = {text: Path(text) for text in sorted(named) if text.endswith(WEIGHTS)}
+    stats = {text: file.stat() for text, file in files.items() if file.is_file()}
+    return {text: [stat.st_size, stat.st_mtime_ns] for text, stat in stats.items()}
 
 
 def code_fingerprint(case: Case, *, study_file: Path | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,15 +22,6 @@ TRAINING_TEMPLATES = (
 )
 """Captions that models are trained with."""
 
-UNSEEN_TEMPLATES = (
-    "a sketch of {}",
-    "there is {} in the frame",
-    "a painting of the {}",
-    "look, {}!",
-    "a rendering that contains {}",
-)
-"""Captions of which no training caption is one: what classes are asked for with."""
-
 DARK, BRIGHT = 0.45, 0.55
 """Mean brightness, in [0, 1], below and above which a caption says so."""
 TINT = 0.06
@@ -37,6 +29,8 @@ TINT = 0.06
 
 LIGHTS = ("", "dark ", "bright ")
 TINTS = ("", "reddish ", "greenish ", "bluish ")
+LOOK_SHARE = 0.25
+"""How many captions say how an image looks."""
 LOOKS = tuple(light + tint for light in LIGHTS for tint in TINTS)
 
 
@@ -65,13 +59,36 @@ def with_subjects(split: Split) -> Split:
     return dataclasses.replace(split, labels=subjects, class_names=names)
 
 
-def captions(subjects: Tensor, names: tuple[str, ...], *, generator: torch.Generator) -> list[str]:
-    """Write a caption for each image, by a training template that is drawn for it.
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """Captions of the images of a batch.
 
-    subjects: (b,) int64, places in `names`
+    texts: b of them
+    is_true: (b, b) bool, whether caption j is true of image i; of its own image each is
     """
-    drawn = torch.randint(len(TRAINING_TEMPLATES), (len(subjects),), generator=generator)
-    return [
+
+    texts: list[str]
+    is_true: Tensor
+
+
+def captions(subjects: Tensor, names: tuple[str, ...], *, generator: torch.Generator) -> Captions:
+    """Write a caption for each image, by a template that is drawn for it.
+
+    It names the class, and now and then the look, too: then it is true of those images of the
+    class alone that look the same.
+
+    subjects: (b,) int64, places in `names`, as `with_subjects` gives them
+    """
+    b, device = len(subjects), subjects.device
+    drawn = torch.randint(len(TRAINING_TEMPLATES), (b,), generator=generator)
+    says_look = (torch.rand(b, generator=generator) < LOOK_SHARE).to(device)
+    classes = subjects // len(LOOKS)
+    said = torch.where(says_look, subjects, classes * len(LOOKS))
+    texts = [
         TRAINING_TEMPLATES[template].format(names[subject])
-        for template, subject in zip(drawn.tolist(), subjects.tolist(), strict=True)
+        for template, subject in zip(drawn.tolist(), said.tolist(), strict=True)
     ]
+    without_look = said % len(LOOKS) == 0
+    same_look = subjects[:, None] == said
+    is_true = (classes[:, None] == classes) & (without_look | same_look)
+    return Captions(texts=texts, is_true=is_true)

@@ -24,24 +24,23 @@ MAX_LOGIT_SCALE = math.log(100)
 """Cosines are multiplied by at most 100 (arXiv:2103.00020, section 2.5)."""
 
 
-def contrastive_loss(cosines: Tensor, *, scale: Tensor, texts: Sequence[str]) -> Tensor:
+def contrastive_loss(cosines: Tensor, *, scale: Tensor, is_true: Tensor) -> Tensor:
     """Return the loss of images and their captions, each to be found among all of a batch.
 
-    With captions that are all different this is CLIP's: the mean of two cross-entropies, of a
-    caption's place given the image and of an image's place given the caption. Captions that
-    read the same are all right for the images of any of them, in equal shares.
+    Where every caption is true of its own image alone this is CLIP's: the mean of two
+    cross-entropies, of a caption's place given the image and of an image's place given the
+    caption. Where captions are true of several images, all of them are right, in equal shares.
 
     cosines: (b, b) of image i and caption j; scale: (), what they are multiplied by
-    texts: the captions, b of them
+    is_true: (b, b) bool, whether caption j is true of image i; true for i = j
     returns: (), nats
-    source: arXiv:2103.00020, figure 3; equal captions as in arXiv:2204.03610, section 3.2
+    source: arXiv:2103.00020, figure 3; several that are right as in arXiv:2204.03610, section 3.2
     """
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    ids = torch.tensor([numbers[text] for text in texts], device=cosines.device)
-    same = (ids[:, None] == ids).to(cosines.dtype)
-    shares = same / same.sum(dim=1, keepdim=True)
+    right = is_true.to(cosines.dtype)
     logits = scale * cosines
-    return (F.cross_entropy(logits, shares) + F.cross_entropy(logits.T, shares)) / 2
+    of_images = F.cross_entropy(logits, right / right.sum(dim=1, keepdim=True))
+    of_captions = F.cross_entropy(logits.T, right.T / right.T.sum(dim=1, keepdim=True))
+    return (of_images + of_captions) / 2
 
 
 def train_contrastive(
@@ -78,17 +77,20 @@ def train_contrastive(
         for images, labels in batches.epoch(epoch):
             step = epoch * batches.steps_per_epoch + len(losses)
             rate = learning_rate(step, steps=steps, config=config)
-            texts = captions(labels, subjects, generator=draws)
-            unique = sorted(set(texts))
+            written = captions(labels, subjects, generator=draws)
+            unique = sorted(set(written.texts))
             for text in set(unique) - known.keys():
                 known[text] = tokenize([text])[0]
             tokens = torch.stack([known[text] for text in unique]).to(compute.device)
-            places = torch.tensor([unique.index(text) for text in texts], device=compute.device)
+            order = [unique.index(text) for text in written.texts]
+            places = torch.tensor(order, device=compute.device)
             with randomness(batches.seed, "step", step, device=compute.device), autocast(compute):
                 image_features = clip.encode_image(images, normalize=True)
                 text_features = clip.encode_text(tokens, normalize=True)[places]
                 cosines = image_features @ text_features.T
-            loss = contrastive_loss(cosines.float(), scale=clip.logit_scale.exp(), texts=texts)
+            loss = contrastive_loss(
+                cosines.float(), scale=clip.logit_scale.exp(), is_true=written.is_true
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
             _update(clip, optimizer, rate=rate, config=config)

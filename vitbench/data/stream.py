@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitbench.case import DataConfig
@@ -18,6 +19,8 @@ from vitbench.data.sources import Split, even_subset, load_split
 
 WORKERS = 4
 """Threads that decode; Pillow decodes without holding the interpreter."""
+
+THUMBNAIL_PX = 96
 
 Prepare = Callable[[Image.Image], Tensor]
 """A model's preprocessing: a picture of any size -> (3, h, w) float32."""
@@ -36,7 +39,7 @@ class Batch:
 
 
 @dataclass(kw_only=True)
-class Pictures:
+class Stream:
     """The pictures that classifiers are compared on; each is opened when it is needed.
 
     name: for messages
@@ -73,7 +76,9 @@ class Pictures:
             for start in range(0, len(self), batch_size):
                 chosen = range(start, min(start + batch_size, len(self)))
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # Pillow's remarks on odd files that it can read
                     results = list(pool.map(prepared, chosen))
                 for index, result in zip(chosen, results, strict=True):
                     if isinstance(result, str):
@@ -92,6 +97,23 @@ class Pictures:
                 total=len(self),
             )
 
+    def thumbnails(self, places: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Return small squares of some pictures, and the places of those that could be read.
+
+        places: ascending
+        returns: (m, side, side, 3) uint8, the middle of each picture; side is that of the smallest,
+            at most 96 px
+        """
+        opened = [(place, self.open(place)) for place in places]
+        found = [(place, each) for place, each in opened if not isinstance(each, str)]
+        side = min([THUMBNAIL_PX, *(min(picture.size) for _, picture in found)])
+        small = [
+            ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
+            for _, picture in found
+        ]
+        arrays = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in small]
+        return torch.stack(arrays), [place for place, _ in found]
+
     def _batch(self, pairs: Sequence[tuple[int, Tensor]]) -> Batch:
         indices = torch.tensor([index for index, _ in pairs])
         return Batch(
@@ -101,7 +123,7 @@ class Pictures:
         )
 
 
-def open_pictures(config: DataConfig, *, folder: Path | None, held_out: bool) -> Pictures:
+def open_stream(config: DataConfig, *, folder: Path | None, held_out: bool) -> Stream:
     """Return the test pictures of a dataset, at their own size, whatever `image_px` says.
 
     held_out: whether the model was trained on the training part; if not, all pictures of a
@@ -111,7 +133,7 @@ def open_pictures(config: DataConfig, *, folder: Path | None, held_out: bool) ->
     if config.source == "imagefolder":
         return _photos(config, held_out=held_out)
     split = load_split(_own_size(config), split="test", folder=folder)
-    return Pictures(
+    return Stream(
         name=config.dataset,
         class_names=split.class_names,
         labels=split.labels,
@@ -134,14 +156,14 @@ def _picture(split: Split, index: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _photos(config: DataConfig, *, held_out: bool) -> Pictures:
+def _photos(config: DataConfig, *, held_out: bool) -> Stream:
     photos = find_photos(config.argument)
     chosen: list[Photo] = all_or_test(photos, held_out=held_out)
     labels = torch.tensor([photo.label for photo in chosen])
     if config.test_images is not None and config.test_images < len(chosen):
         places = even_subset(labels, count=config.test_images)
         labels, chosen = labels[places], [chosen[place] for place in places.tolist()]
-    return Pictures(
+    return Stream(
         name=f"imagefolder {photos.folder}",
         class_names=photos.class_names,
         labels=labels,
