@@ -375,7 +375,7 @@ def _pictures_name(data: bytes) -> str:
 
 def _encode_predictions(predictions: Predictions) -> bytes:
     buffer = io.BytesIO()
-    arrays = {
+    arrays: dict[str, Any] = {
         "predicted": predictions.predicted.astype(np.uint16),
         "target": predictions.target.astype(np.uint16),
         "confidence": predictions.confidence.astype(np.float16),

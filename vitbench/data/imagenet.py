@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 
 from vitbench.errors import InputError
 
@@ -59,10 +59,10 @@ def words(class_names: Sequence[str]) -> list[str]:
     if places is None:
         return [name.replace("_", " ") for name in class_names]
     try:
-        from open_clip import IMAGENET_CLASSNAMES
+        known: Sequence[str] = import_module("open_clip").IMAGENET_CLASSNAMES
     except ImportError as error:
         raise InputError(
             f"the names of ImageNet's classes are open_clip's ({error}); "
             "pip install 'vitbench[clip]'"
         ) from error
-    return [IMAGENET_CLASSNAMES[place] for place in places]
+    return [known[place] for place in places]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vitbench.case import DataConfig
+from vitbench.configs.data import DataConfig
 from vitbench.data.photos import Photo, all_or_test, find_photos, open_photo, report_broken
 from vitbench.data.sources import Split, even_subset, load_split
 

@@ -28,7 +28,7 @@ RESNET_FILE = "model.safetensors"
 BLOCKS = (1, 1, 1, 1)
 WIDTH = 16
 CONTEXT = 24
-"""Tokens of a caption; the longest generated one has 17."""
+"""Tokens of a caption; of a longer one the end is cut off."""
 
 
 Channels = tuple[float, ...]

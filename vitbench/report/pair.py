@@ -155,8 +155,8 @@ class Pair:
         for label, name in enumerate(self.pictures.class_names):
             here = target == label
             if here.any():
-                shares = (100.0 * float(side.correct[here].mean()) for side in self.sides)
-                rows.append((name, int(here.sum()), *shares))
+                ours, theirs = (100.0 * float(side.correct[here].mean()) for side in self.sides)
+                rows.append((name, int(here.sum()), ours, theirs))
         return rows
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from vitbench.measure.flops import count_parameters, forward_flops
 from vitbench.models.anatomy import dissect
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
-from vitbench.outcome import Conditions, Outcome
+from vitbench.outcome import Conditions, Outcome, Standing
 from vitbench.records import Metric, Pictures, Predictions
 from vitbench.registry import CLASSIFIERS
 from vitbench.tasks.classifiers import Request, columns
@@ -29,6 +30,8 @@ from vitbench.tasks.classifiers import Request, columns
 TRAINED_HERE = "embedded"
 """The source of the classifiers that have seen the training images."""
 TOP = 5
+TELL_S = 15.0
+"""After so many seconds it is told how far a test is."""
 MAX_PICTURES = 1000
 MAX_PICTURE_BYTES = 8 * 2**20
 """Of so many pictures, and so many bytes, small copies are kept for galleries."""
@@ -52,7 +55,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     )
     model: ForeignModel = CLASSIFIERS[source](name, weights=weights, request=request)
     classifier = _classifier(model, request).eval().to(case.compute.device)
-    answers = _answer(classifier, stream, model=model, case=case)
+    answers = _answer(classifier, stream, model=model, case=case, on_epoch=conditions.on_epoch)
     outcome.predictions = answers.predictions(stream)
     outcome.diagnostics = answers.series(num_classes=len(stream.class_names))
     outcome.metrics = _metrics(answers, stream, speed_reason=conditions.speed_reason)
@@ -155,12 +158,31 @@ class Answers:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """How many of the images have been answered for."""
+
+    done: int
+    total: int
+
+    def line(self, name: str) -> str:
+        """Say it in a line, for the run of that name."""
+        return f"{name}  {self.done:,} of {self.total:,} images"
+
+
 @torch.no_grad()
-def _answer(classifier: nn.Module, stream: Stream, *, model: ForeignModel, case: Case) -> Answers:
+def _answer(
+    classifier: nn.Module,
+    stream: Stream,
+    *,
+    model: ForeignModel,
+    case: Case,
+    on_epoch: Callable[[Standing], None] | None,
+) -> Answers:
     device = case.compute.device
     assert case.classify is not None
     indices, target, top, confidence, losses = [], [], [], [], []
-    seconds, example = 0.0, torch.empty(0)
+    seconds, example, told = 0.0, torch.empty(0), time.perf_counter()
     for batch in stream.batches(model.preprocessing, batch_size=case.classify.batch_size):
         inputs = batch.inputs.to(device)
         synchronize(device)
@@ -177,6 +199,9 @@ def _answer(classifier: nn.Module, stream: Stream, *, model: ForeignModel, case:
         confidence.append(best.values)
         losses.append(F.cross_entropy(logits, batch.labels, reduction="none"))
         example = batch.inputs[:1]
+        if on_epoch is not None and time.perf_counter() - told > TELL_S:
+            on_epoch(Answered(done=int(batch.indices[-1]) + 1, total=len(stream)))
+            told = time.perf_counter()
     return Answers(
         indices=torch.cat(indices).numpy(),
         target=torch.cat(target).numpy(),

@@ -109,7 +109,8 @@ def train_contrastive(
 
 
 def _adamw(clip: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    decayed, other = [], []
+    decayed: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in clip.named_parameters():
         is_matrix = parameter.ndim > 1 and "embedding" not in name
         (decayed if is_matrix else other).append(parameter)

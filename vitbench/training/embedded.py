@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from vitbench.training.contrastive import train_contrastive
 from vitbench.training.evaluation import evaluate
 from vitbench.training.loop import Curves, Progress, train
 
+LIBRARIES = ("torch", "torchvision", "open-clip-torch")
 CURVES_FILE = "curves.json"
 MONITORED = 500
 """Images of the training part on which a supervised training is watched."""
@@ -69,6 +71,7 @@ def embedded_clip(
     returns: the model as it is loaded from its checkpoint, which is in open_clip's format
     """
     train_part, normalization = _data(case, data_dir)
+    epochs = _with_epochs(case).epochs
     folder = kept / f"clip-{_content(case)}"
 
     def make(scratch: Path) -> None:
@@ -85,13 +88,13 @@ def embedded_clip(
             subjects=subjects.class_names,
             tokenize=model.text.tokenize,
             config=case.train,
-            epochs=case.classify.epochs,
+            epochs=epochs,
             compute=case.compute,
             curves=curves,
             on_epoch=None
             if on_epoch is None
             else lambda epoch, loss: on_epoch(
-                ContrastiveProgress(epoch=epoch, epochs=case.classify.epochs, train_loss=loss)
+                ContrastiveProgress(epoch=epoch, epochs=epochs, train_loss=loss)
             ),
         )
         write_clip(scratch, model)
@@ -178,9 +181,6 @@ def _batches(case: Case, split: Split, normalization: Normalization) -> Batches:
 
 def _content(case: Case) -> str:
     """Hash what decides on the weights: training, images, seed, device, code and libraries."""
-    import open_clip
-    import torchvision
-
     assert case.classify is not None
     return digest(
         {
@@ -192,10 +192,17 @@ def _content(case: Case) -> str:
             "compute": case.to_json()["compute"],
             "threads": torch.get_num_threads(),
             "code": code_fingerprint(case, study_file=None),
-            "versions": [torch.__version__, torchvision.__version__, open_clip.__version__],
+            "versions": {name: _version(name) for name in LIBRARIES},
             "machine": platform.machine(),
         }
     )[:32]
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _make_once(folder: Path, make: Callable[[Path], None], curves: Curves) -> None:
