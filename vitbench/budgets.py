@@ -54,6 +54,7 @@ BUDGETS: Mapping[str, Budget] = {
             "measure.images": 4,
             "measure.rounds": 3,
             "measure.time_s": 0.2,
+            "classify.epochs": 1,
         },
     ),
     "quick": Budget(
@@ -74,6 +75,7 @@ BUDGETS: Mapping[str, Budget] = {
             "measure.rounds": 30,
             "measure.time_s": 3.0,
             "measure.call_limit_s": 5.0,
+            "classify.epochs": 3,
         },
         real={"data.train_images": 10_000, "data.test_images": None},
     ),

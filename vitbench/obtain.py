@@ -156,6 +156,7 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
+        about=outcome.about,
     )
 
 

@@ -61,6 +61,8 @@ def pytest_load_initial_conftests(
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings once; a wrong one ends the session before anything is collected."""
     config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    # What is left out of a dataset is told, and does not end a run where warnings are errors.
+    config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
     try:
         settings = read_settings(option=config.getoption, environment=os.environ, ini=config.getini)
     except InputError as error:
@@ -232,10 +234,14 @@ class Session:
     # collection -----------------------------------------------------------------------------
 
     def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override, or that its task does not have."""
+        """Remember settings that a study's own arms override, or that its task does not have.
+
+        What an arm calculates may follow from the setting.
+        """
         given = self.settings.case_settings().keys()
+        settings = [item for arm in study.arms.values() for item in arm.items()]
         reasons = {
-            "whose arms set it": given & {path for arm in study.arms.values() for path in arm},
+            "whose arms set it": given & {path for path, value in settings if not callable(value)},
             f"whose task is {study.base.task}": given - study.base.settings().keys(),
         }
         for reason, lost in reasons.items():
@@ -317,6 +323,21 @@ class Session:
             if any(record.key in keys for record in table.records)
         ]
 
+    def galleries(self, table: Table) -> list[str]:
+        """Write the galleries of a study of classifiers, and say what is in them and where."""
+        if all(record.about is None for record in table.records):
+            return []
+        from vitbench.records import DamagedRecordError, Store
+        from vitbench.report.galleries import write_galleries
+
+        try:
+            written = write_galleries(table, Store(self.settings.results))
+        except (InputError, DamagedRecordError) as error:
+            return [f" no galleries: {error}"]
+        if written is None:
+            return []
+        return [*(f" {line}" for line in written.lines), f" galleries: {written.page}"]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Compare with the baseline; a regression is the exit code of a session that went well."""
@@ -346,6 +367,8 @@ class Session:
 
             terminalreporter.write_line("")
             terminalreporter.write_line(to_text(table))
+            for line in self.galleries(table):
+                terminalreporter.write_line(line)
         if self.judgement is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(self.judgement)

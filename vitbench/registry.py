@@ -104,4 +104,8 @@ POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )
 MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.models.vit")
+CLASSIFIERS: Registry[Any] = Registry(
+    "source of classifiers", variable="CLASSIFIERS", module="vitbench.tasks.classifiers"
+)
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
+"""Those whose parts a case of any task may name; classifiers are of one task."""
