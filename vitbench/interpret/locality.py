@@ -33,7 +33,8 @@ def patch_distances(layout: TokenLayout) -> Tensor:
     """Return the distances between the centres of all patches, (p, p), px."""
     rows, columns = (torch.arange(side, dtype=torch.float64) for side in layout.grid)
     places = torch.cartesian_prod(rows, columns).view(-1, 2) * layout.patch_px
-    return (places[:, None] - places).norm(dim=-1)
+    distances: Tensor = (places[:, None] - places).norm(dim=-1)
+    return distances
 
 
 def attention_entropy(attention: Tensor) -> Tensor:
@@ -49,4 +50,5 @@ def attention_entropy(attention: Tensor) -> Tensor:
             "or minus"
         )
     shares = attention / attention.sum(dim=-1, keepdim=True)
-    return torch.special.entr(shares).sum(dim=-1).mean(dim=-1)
+    entropies: Tensor = torch.special.entr(shares).sum(dim=-1)
+    return entropies.mean(dim=-1)

@@ -10,7 +10,8 @@ from vitbench.interpret.tokens import TokenLayout
 
 def token_norms(outputs: Tensor) -> Tensor:
     """Return the Euclidean length of every token: (b, n, d) to (b, n)."""
-    return outputs.norm(dim=-1)
+    lengths: Tensor = outputs.norm(dim=-1)
+    return lengths
 
 
 def norm_outliers(norms: Tensor, *, layout: TokenLayout, factor: float = 3.0) -> Tensor:
