@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vitbench import POSEMBS, Case
-from vitbench.case import ComputeConfig
+from vitbench.configs.compute import ComputeConfig
 from vitbench.measure.flops import analytic_forward_flops, forward_flops
 from vitbench.models.attention import attend
 from vitbench.models.vit import ViT, build

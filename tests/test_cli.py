@@ -97,9 +97,11 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         main(["reprot"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, doctor, train, rerun\n"
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, "
     )
+    assert said.count("\n") == 1
 
 
 def test_the_doctor_finds_this_installation_well(tmp_path, capsys):

@@ -10,7 +10,8 @@ from hypothesis import given
 from torch import nn
 from vits import lively, shape, shapes
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.training.muon import Muon
 from vitbench.training.optimizers import make_optimizer

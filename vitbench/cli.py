@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vitbench import units
+from vitbench.commands import compare
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
 if TYPE_CHECKING:
-    from vitbench.training.loop import Progress
+    from vitbench.outcome import Standing
 
 FINE, FOUND, USAGE, DAMAGED = 0, 1, 2, 13
-
-MEASURED_UNITS = ("img/s", "s", "MiB")
-"""Units of metrics that vary from run to run of the same case."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 fine, 1 a problem or a difference was found, 2 usage, 13 damaged records
+    0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
+    12 incomplete, 13 damaged records
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
     rerun.set_defaults(run=_rerun)
 
+    compare.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
 
@@ -191,7 +192,7 @@ class _EpochLine:
         self._name = name
         self._open = False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Standing) -> None:
         text = progress.line(self._name)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1  # a longer one could not be overwritten
@@ -235,7 +236,7 @@ def _rerun(options: argparse.Namespace) -> int:
         old, new = (metric.value if metric else None for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.unit in MEASURED_UNITS:
+        elif old and new and after and after.unit in units.MEASURED:
             said = f"measured, {new / old:.2f}×"
         else:
             said, differing = "differs", True

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from vitbench.case import Case, ComputeConfig
+from vitbench.case import Case
+from vitbench.configs.compute import ComputeConfig
 from vitbench.errors import InputError
 
 BF16_WIDTH = 128

@@ -130,10 +130,11 @@ class Session:
         self.config = config
         self.settings = settings
         self.mistakes: list[str] = []
-        self.overridden: dict[str, list[str]] = {}
+        self.overridden: list[str] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
+        self.judgement: str | None = None
         self.items: list[pytest.Item] = []
         self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
 
@@ -231,11 +232,16 @@ class Session:
     # collection -----------------------------------------------------------------------------
 
     def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override."""
-        varied = {path for arm in study.arms.values() for path in arm}
-        lost = sorted(varied & self.settings.case_settings().keys())
-        if lost:
-            self.overridden[study.name] = lost
+        """Remember settings that a study's own arms override, or that its task does not have."""
+        given = self.settings.case_settings().keys()
+        reasons = {
+            "whose arms set it": given & {path for arm in study.arms.values() for path in arm},
+            f"whose task is {study.base.task}": given - study.base.settings().keys(),
+        }
+        for reason, lost in reasons.items():
+            if lost:
+                paths = ", ".join(sorted(lost))
+                self.overridden.append(f"{paths} has no effect in study {study.name}, {reason}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self) -> None:
@@ -265,15 +271,13 @@ class Session:
             f"rerun {settings.rerun}",
             f"data {settings.data_dir}" if settings.data_dir else None,
             f"results {settings.results}",
+            f"baseline {settings.compare}" if settings.compare else None,
         ]
         return "vitbench: " + " · ".join(part for part in parts if part)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Warn of settings that have no effect."""
-        return [
-            f"vitbench: {', '.join(paths)} has no effect in study {study}, whose arms set it"
-            for study, paths in self.overridden.items()
-        ]
+        return [f"vitbench: {line}" for line in self.overridden]
 
     # the end --------------------------------------------------------------------------------
 
@@ -313,20 +317,40 @@ class Session:
             if any(record.key in keys for record in table.records)
         ]
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Compare with the baseline; a regression is the exit code of a session that went well."""
+        base = self.settings.compare
+        if base is None or self.config.option.collectonly or hasattr(self.config, "workerinput"):
+            return
+        from vitbench.compare.session import judge
+
+        try:
+            self.judgement, code = judge(
+                base, self.settings.results, ran=self.written, environment=os.environ
+            )
+        except InputError as error:
+            self.judgement, code = f"vitbench: {error}", int(pytest.ExitCode.USAGE_ERROR)
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = code
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print one table for each study of the session, and where its records lie."""
+        """Print one table for each study, what the baseline says to it, and where records lie."""
         if hasattr(self.config, "workerinput"):
             return
         for path in self.damaged:
             terminalreporter.write_line(f"damaged record, run again; its bytes are kept in {path}")
-        if not self.written:
-            return
-        from vitbench.report.tables import to_text
-
-        tables = self.tables()
+        tables = self.tables() if self.written else []
         for table in tables:
+            from vitbench.report.tables import to_text
+
             terminalreporter.write_line("")
             terminalreporter.write_line(to_text(table))
+        if self.judgement is not None:
+            terminalreporter.write_line("")
+            terminalreporter.write_line(self.judgement)
+        if not self.written:
+            return
         made = len(self.written) - self.reused
         results = self.settings.results
         line = f" {results} ({made} cells run, {self.reused} reused)"

@@ -31,6 +31,7 @@ class Settings:
     precision: str | None
     model: str | None
     report: Path | None
+    compare: Path | None
     fuse_seeds: bool
     assignments: tuple[str, ...]
 
@@ -91,6 +92,11 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("model", "NAME", "run the studies' factors on another base model"),
     ("report", "DIR", "write the report of the session's records to this folder"),
     (
+        "compare",
+        "BASE",
+        "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
+    ),
+    (
         "fuse-seeds",
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
@@ -132,8 +138,23 @@ def read_settings(
         precision=given("precision"),
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
+        compare=Path(given("compare")) if given("compare") else None,
         fuse_seeds=bool(given("fuse-seeds")),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()
+    if settings.compare is not None:
+        check_apart(settings.compare, settings.results)
     return settings
+
+
+def check_apart(base: Path, new: Path) -> None:
+    """Raise InputError when baseline and new records are the same folder, or one is a file."""
+    for root in (base, new):
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root} is a file; expected a folder of records")
+    if base.resolve() == new.resolve():
+        raise InputError(
+            f"baseline and new records are both {new}; expected two folders, such as a copy: "
+            f"cp -r {new} baseline"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitbench.case import ModelConfig
+from vitbench.configs.model import ModelConfig
 from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.attention import Attention, Taps

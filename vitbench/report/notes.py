@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitbench import units
 from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
-from vitbench.report.summary import TIME_UNITS, Table, measured_alike, values_by_seed
+from vitbench.report.summary import Table, measured_alike, values_by_seed
 
 
 def facts(table: Table) -> str:
@@ -115,7 +116,7 @@ def _agreement(table: Table, metric: str) -> str:
 
 
 def _speed(table: Table) -> list[str]:
-    if measured_alike(table.records) or not any(c.unit in TIME_UNITS for c in table.columns):
+    if measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
         return []
     return ["Speeds are not compared: cases ran side by side, or with different threads."]
 

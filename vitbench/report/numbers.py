@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 from vitbench.stats import Comparison, Direction, Estimate, decide
+from vitbench.units import COUNTED
 
-COUNTED = ("", "steps", "FLOP")
-"""Units of things that are counted: whole numbers have no decimals."""
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LARGE, SMALL = 1e4, 1e-4
 """From and below these a number is written with a prefix, or with an exponent."""
 
 
 def format_value(value: float, *, unit: str = "", digits: int = 3) -> str:
-    """Write a number with three significant digits: `81.9`, `2310`, `21.3 M`."""
+    """Write a number with three significant digits: `81.9`, `2310`, `21.3 M`; a count has no decimals."""
     size = abs(float(f"{value:.{digits}g}"))
     if size == 0 or (unit in COUNTED and size < LARGE and value.is_integer()):
         return _sign(f"{value:z.0f}")

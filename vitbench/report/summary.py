@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vitbench import units
 from vitbench.records import Record
 from vitbench.report.contexts import Context, find_contexts
 from vitbench.stats import Comparison, Direction, Estimate, compare_arms, mean_interval
 from vitbench.study import Plan
 
-TIME_UNITS = ("img/s", "s", "ms")
-"""Units of what depends on how busy the machine was."""
 EQUAL_TOLERANCE = 0.02
 """Largest deviation from the baseline of a metric that was to be held equal, relative."""
 
@@ -137,7 +136,7 @@ def _column(metric: str, records: Sequence[Record]) -> Column:
         metric=metric,
         unit=unit,
         better=found[0].better if found else "neither",
-        comparable=unit not in TIME_UNITS or measured_alike(records),
+        comparable=unit not in units.TIME or measured_alike(records),
     )
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
-import unicodedata
-from collections.abc import Sequence
 
 from vitbench.report.notes import facts, notes
 from vitbench.report.numbers import (
@@ -15,6 +12,7 @@ from vitbench.report.numbers import (
     format_value,
 )
 from vitbench.report.summary import Column, Entry, Row, Table, build_tables
+from vitbench.report.terminal import columns_of, line, printable, wrap
 
 __all__ = [
     "build_tables",
@@ -49,7 +47,7 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     vs = baseline if len(baseline) <= 16 else "baseline"
     finding = [column_title(table.columns[0]), f"Δ vs {vs}", "verdict"] if table.columns else []
     study = printable(table.study)
-    corner = study if _width(study) <= LONGEST_ARM else "arm"
+    corner = study if columns_of(study) <= LONGEST_ARM else "arm"
     heads = [corner, *finding, *(column_title(column) for column in table.columns[1:]), "n"]
     return heads, [_cells(row, table) for row in table.rows]
 
@@ -97,28 +95,32 @@ def to_text(table: Table, width: int = 99) -> str:
     heads, rows = grid(table)
     lines = [
         f" {printable(table.title)} ".center(width, "="),
-        *_wrap(printable(facts(table)), width=width),
+        *wrap(printable(facts(table)), width=width),
     ]
     for number, block in enumerate(_blocks(heads, rows, width=width)):
         widths = [
-            max(_width(row[at]) for row in [heads, *rows] if at or _width(row[at]) <= LONGEST_ARM)
+            max(
+                columns_of(row[at])
+                for row in [heads, *rows]
+                if at or columns_of(row[at]) <= LONGEST_ARM
+            )
             for at in block
         ]
         lines += (
-            ["", _line([heads[at] for at in block], widths)]
+            ["", line([heads[at] for at in block], widths)]
             if number
-            else [_line([heads[at] for at in block], widths)]
+            else [line([heads[at] for at in block], widths)]
         )
         for row, cells in zip(table.rows, rows, strict=True):
             shown = [cells[at] for at in block]
-            if _width(shown[0]) > LONGEST_ARM:
-                lines += _wrap(shown[0], width=width)
+            if columns_of(shown[0]) > LONGEST_ARM:
+                lines += wrap(shown[0], width=width)
                 shown[0] = ""
-            lines.append(_line(shown, widths))
+            lines.append(line(shown, widths))
             for problem in row.problems if number == 0 else ():
-                lines += _wrap(printable(problem), width=width, indent=3)
+                lines += wrap(printable(problem), width=width, indent=3)
     for note in notes(table):
-        lines += _wrap(printable(note), width=width)
+        lines += wrap(printable(note), width=width)
     return "\n".join(lines)
 
 
@@ -127,7 +129,7 @@ def _blocks(heads: list[str], rows: list[list[str]], *, width: int) -> list[list
     last = len(heads) - 1
     others = list(range(4, last)) if last > 4 else []
     finding = list(range(1, min(4, last)))
-    sizes = [max(_width(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
+    sizes = [max(columns_of(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
     sizes[0] = min(sizes[0], LONGEST_ARM)
 
     def total(block: list[int]) -> int:
@@ -142,26 +144,3 @@ def _blocks(heads: list[str], rows: list[list[str]], *, width: int) -> list[list
             blocks.append([0])
         blocks[-1].append(at)
     return blocks
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell + " " * (size - _width(cell)) for cell, size in zip(cells, widths, strict=True)]
-    return f" {'  '.join(padded)}".rstrip()
-
-
-def _wrap(text: str, *, width: int, indent: int = 1) -> list[str]:
-    space = " " * indent
-    return textwrap.wrap(text, width, initial_indent=space, subsequent_indent=f"{space}  ")
-
-
-def _width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
-
-
-def printable(text: str) -> str:
-    """Spell out control characters, so that no name can move the cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitbench.case import ComputeConfig
+from vitbench.configs.compute import ComputeConfig
 from vitbench.device import autocast
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.data.batches import Batches
 from vitbench.device import synchronize
 from vitbench.training.averaging import WeightAverage

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.device import autocast, generator, randomness
 from vitbench.training.optimizers import Optimizers
 

@@ -1,0 +1,70 @@
+"""Margins: the largest difference that does not matter, metric by metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vitbench import units
+from vitbench.errors import InputError
+from vitbench.study import Plan
+
+TIME_PERCENT = 10.0
+"""Of the baseline, for what is measured with a clock."""
+MEMORY_PERCENT = 5.0
+DRIFT_PERCENT = 5.0
+"""What the speed of one machine drifts between two sessions; no spread within a session shows it.
+
+The same code measured in blocks on two cores: 5 to 95 % of the ratios are 0.953 to 1.040.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """A difference in the metric's own unit, or in per cent of the baseline's mean."""
+
+    value: float
+    relative: bool = False
+
+    def absolute_of(self, size: float) -> float:
+        """Return the margin in the metric's own unit; size: of the baseline's mean."""
+        return self.value * size / 100 if self.relative else self.value
+
+    def percent_of(self, size: float) -> float:
+        """Return the margin in per cent of the baseline; size: of its mean, not 0."""
+        return self.value if self.relative else 100 * self.value / size
+
+
+def parse_margin(text: str) -> tuple[str, Margin]:
+    """Read `test_accuracy=0.5`, or `peak_memory_mib=5%`, relative to the baseline.
+
+    `inf` is never exceeded.
+    raises: InputError for anything but NAME=NUMBER or NAME=NUMBER%, 0 or more
+    """
+    name, _, given = text.partition("=")
+    relative = given.endswith("%")
+    try:
+        value = float(given.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not name or not value >= 0:
+        raise InputError(
+            f"margin {text!r}; expected NAME=NUMBER or NAME=NUMBER%, 0 or more, "
+            "such as test_accuracy=0.5"
+        )
+    return name, Margin(value=value, relative=relative)
+
+
+def find_margin(
+    metric: str, *, unit: str, plan: Plan, given: Mapping[str, Margin]
+) -> Margin | None:
+    """Return the margin that was given, else the study's, else the default of measured metrics."""
+    if metric in given:
+        margin = given[metric]
+        return Margin(value=margin.value) if unit == "%" else margin  # 0.5% are 0.5 points
+    if metric in plan.margins:
+        return Margin(value=plan.margins[metric])
+    if unit in units.TIME:
+        return Margin(value=TIME_PERCENT, relative=True)
+    return Margin(value=MEMORY_PERCENT, relative=True) if unit in units.MEASURED else None

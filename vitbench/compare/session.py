@@ -1,0 +1,63 @@
+"""The gate at the end of a pytest session."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from vitbench.compare.gate import Gate, compare_records, read_all
+from vitbench.compare.job_summary import append_summary
+from vitbench.compare.matching import arm_key, namesakes
+from vitbench.compare.renderings import to_text
+from vitbench.records import Record, Store
+
+
+def judge(
+    base: Path, results: Path, *, ran: Iterable[Path], environment: Mapping[str, str]
+) -> tuple[str, int]:
+    """Return what the baseline says to a session, for the terminal, and the exit code.
+
+    ran: files of the records that the session has made or reused
+    environment: may name the summary of a job, which gets it, too
+    """
+    gate = compare_session(base, results, ran=ran)
+    append_summary(gate, strict=False, environment=environment)
+    return to_text(gate), gate.exit_code()
+
+
+def compare_session(base: Path, results: Path, *, ran: Iterable[Path]) -> Gate:
+    """Compare the records of a session with those of a baseline that it would have repeated.
+
+    ran: files of the records that the session has made or reused
+    """
+    damaged: list[str] = []
+    stores = Store(base), Store(results)
+    new = [stores[1].read(path) for path in ran]
+    old = within(read_all(stores[0], damaged=damaged), new)
+    return compare_records(old, new, stores=stores, damaged=damaged)
+
+
+def within(base: Iterable[Record], ran: Iterable[Record]) -> list[Record]:
+    """Keep those records of a baseline that a session would have repeated.
+
+    That is, of the arms and seeds that it ran; with other settings only where none has the
+    same; and of arms that its studies no longer have.
+    """
+    base, ran = list(base), list(ran)
+    seeds: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    arms: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for record in ran:
+        study, budget, arm, dataset = namesakes(arm_key(record))
+        seeds[study, budget, arm, dataset].add(record.seed)
+        arms[study, budget, dataset] = record.plan.arms
+    keys = {arm_key(record) for record in ran}
+    same = {namesakes(arm_key(record)) for record in base if arm_key(record) in keys}
+    kept = []
+    for record in base:
+        name = study, budget, arm, dataset = namesakes(arm_key(record))
+        if arm not in arms.get((study, budget, dataset), (arm,)) or (
+            record.seed in seeds[name] and (name not in same or arm_key(record) in keys)
+        ):
+            kept.append(record)
+    return kept

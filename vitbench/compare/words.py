@@ -1,0 +1,256 @@
+"""Findings in words: the cells, counts and notes that every rendering shares."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from vitbench import units
+from vitbench.compare.findings import Finding
+from vitbench.compare.gate import DAMAGED, FINE, INCOMPLETE, INCONCLUSIVE, REGRESSION, Gate
+from vitbench.compare.margins import DRIFT_PERCENT
+from vitbench.compare.matching import Single
+from vitbench.records import Record
+from vitbench.report.notes import commit, version
+from vitbench.report.numbers import format_difference, format_value
+from vitbench.report.summary import Column
+from vitbench.report.tables import column_title
+from vitbench.report.terminal import printable
+
+HEADS = ("arm", "metric", "baseline → new", "difference", "verdict")
+QUIET = ("identical", "equivalent")
+"""Verdicts that a short rendering counts and does not list."""
+
+ORIGINS: dict[str, Callable[[Record], str]] = {
+    "machine": lambda record: record.machine,
+    "torch": lambda record: version(record, "torch"),
+    "commit": commit,
+}
+"""What is named where it differs between baseline and new records."""
+
+ENDINGS = {
+    FINE: "no regression",
+    REGRESSION: "regression",
+    INCONCLUSIVE: "inconclusive, and --strict asks for certainty",
+    INCOMPLETE: "incomplete",
+    DAMAGED: "damaged records",
+}
+
+
+def metric_title(finding: Finding) -> str:
+    """Name a metric, its unit and its direction: `accuracy % ↑`."""
+    column = Column(
+        metric=finding.metric, unit=finding.unit, better=finding.better, comparable=True
+    )
+    return column_title(column)
+
+
+def cells(finding: Finding) -> tuple[str, ...]:
+    """Return the texts under the heads."""
+    return (
+        printable(finding.place.arm),
+        metric_title(finding),
+        _values(finding),
+        difference(finding),
+        verdict(finding),
+    )
+
+
+def _values(finding: Finding) -> str:
+    if finding.base is None or finding.new is None:
+        return "–"
+    means = finding.base.mean, finding.new.mean
+    for digits in range(3, 16):
+        sides = [format_value(mean, unit=finding.unit, digits=digits) for mean in means]
+        if sides[0] != sides[1] or means[0] == means[1]:
+            break
+    return " → ".join(sides)
+
+
+def difference(finding: Finding) -> str:
+    """Write a difference with its interval; that of a measured metric in per cent."""
+    if finding.comparison is None:
+        return "–"
+    unit = "%" if finding.kind == "measured" else finding.unit
+    text = format_difference(finding.comparison, better=finding.better, unit=unit)
+    return f"{text} %" if finding.kind == "measured" else text
+
+
+def verdict(finding: Finding) -> str:
+    """Say the verdict, or why there is none."""
+    if finding.comparison is None:
+        word = "missing" if finding.lost else "not compared"
+        return f"{word} ({printable(finding.reason or '')})"
+    mark = " (machines differ)" if finding.mixed else ""
+    return f"{finding.comparison.describe()}{mark}"
+
+
+def by_images(finding: Finding) -> str | None:
+    """Say what the images say: `over 2000 images −3.1 [−4.0, −2.2]: 41 gained, 103 lost`."""
+    images = finding.images
+    if images is None:
+        return None
+    low, high = (f"{end:z.2f}".replace("-", "−") for end in images.interval)
+    p = "" if images.p is None else f", McNemar p = {images.p:.2g}"
+    seeds = f" × {len(finding.seeds)} seeds" if len(finding.seeds) > 1 else ""
+    return (
+        f"{printable(finding.place.arm)} {metric_title(finding)}: over {images.count} images "
+        f"[{low}, {high}], {images.gained} gained, {images.lost} lost{seeds}{p}"
+    )
+
+
+def headline(gate: Gate) -> str:
+    """Count what was compared: `6 arms: 5 identical · 1 worse, 17 identical · 1 missing`."""
+    counts: dict[str, int] = defaultdict(int)
+    for finding in gate.findings:
+        counts[finding.verdict] += 1
+    order = ["worse", "better", "differs", "inconclusive", "equivalent", "identical"]
+    said = [f"{counts[name]} {name}" for name in [*order, "not compared"] if counts[name]]
+    arms = len(gate.matches)
+    parts = [
+        f"{arms} arm{'s' * (arms != 1)}, {len(gate.identical)} identical",
+        f"{len(gate.findings)} comparisons: {', '.join(said)}" if said else "nothing compared",
+        *(
+            f"{len(found)} {name}"
+            for name, found in [
+                ("broken", gate.broken),
+                ("repaired", gate.repaired),
+                ("missing", gate.missing),
+                ("new", gate.added),
+                ("damaged", gate.damaged),
+            ]
+            if found
+        ),
+    ]
+    return " · ".join(parts)
+
+
+def ending(gate: Gate, *, strict: bool) -> str:
+    """Say what the exit code is, and why."""
+    code = gate.exit_code(strict=strict)
+    return f"{ENDINGS[code]}: exit code {code}"
+
+
+def changes(gate: Gate) -> list[str]:
+    """List cells and arms that are on one side only, and what cannot be read."""
+    said = [
+        f"broken: {printable(str(each.place))}, seed {each.seed}: {each.status}: "
+        f"{printable(each.error)}"
+        for each in gate.broken
+    ]
+    said += [f"repaired: {printable(str(e.place))}, seed {e.seed}" for e in gate.repaired]
+    said += [f"missing: {_single(each)}" for each in gate.missing]
+    said += [
+        f"missing: {printable(str(place))}, {_seeds(seeds)}" for place, seeds in gate.missing_seeds
+    ]
+    said += [f"new: {_single(each)}" for each in gate.added]
+    if not gate.matches and not gate.missing:
+        said.append(printable(f"no baseline: nothing under {gate.base} to compare with"))
+    if not gate.matches and not gate.added:
+        said.append(printable(f"nothing to judge under {gate.new}"))
+    return said + [f"damaged: {printable(each)}" for each in gate.damaged]
+
+
+def _single(single: Single) -> str:
+    hint = f" ({', '.join(single.hint)})" if single.hint else ""
+    return printable(f"{single.place}, {_seeds(sorted(single.records))}{hint}")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def notes(gate: Gate) -> list[str]:
+    """List what a reader has to know to trust the verdicts."""
+    return [*_statistics(gate), *_provenance(gate)]
+
+
+def _statistics(gate: Gate) -> list[str]:
+    family = {
+        kind: sum(
+            finding.kind == kind
+            and finding.comparison is not None
+            and finding.comparison.p_t is not None
+            for finding in gate.findings
+        )
+        for kind in ("learnt", "measured")
+    }
+    said = []
+    if any(family.values()):
+        parts = [f"{count} {kind}" for kind, count in family.items() if count]
+        said.append(
+            "[ ] are 95 % Student t intervals of paired differences over seeds, widened by Holm "
+            f"over the comparisons of each kind ({', '.join(parts)}). worse: [ ] on the bad side of "
+            "0 and not inside ±margin; equivalent: inside."
+        )
+    said += _margins(gate)
+    if any(f.kind == "measured" and f.comparison and f.unit in units.TIME for f in gate.findings):
+        said.append(
+            f"Speeds were measured in different sessions: their [ ] are wider by {DRIFT_PERCENT:g} "
+            "% on each side for the drift of the machine."
+        )
+    if any(finding.mixed for finding in gate.findings):
+        said.append("MIXED MACHINES: speeds and memory of different machines were compared.")
+    return said
+
+
+def _margins(gate: Gate) -> list[str]:
+    """`Margins: accuracy % ↑ ±0.5; train img/s ↑ ±10 % of the baseline.`"""
+    found: dict[str, None] = {}
+    for finding in gate.findings:
+        margin = finding.comparison.margin if finding.comparison else None
+        if margin is not None:
+            relative = " % of the baseline" if finding.kind == "measured" else ""
+            size = "any" if math.isinf(margin) else f"±{format_value(margin)}{relative}"
+            found[f"{metric_title(finding)} {size}"] = None
+    return [f"Margins: {'; '.join(found)}."] if found else []
+
+
+def _provenance(gate: Gate) -> list[str]:
+    old = [record for match in gate.matches for record in match.base.values()]
+    new = [record for match in gate.matches for record in match.new.values()]
+    said = []
+    for name, tell in ORIGINS.items():
+        sides = [_few(sorted({tell(record) for record in side})) for side in (old, new)]
+        if sides[0] != sides[1]:
+            said.append(f"{name} {' → '.join(sides)}")
+    lines = [f"{printable(' · '.join(said))}."] if said else []
+    pairs = [pair for match in gate.matches for pair in match.pairs()]
+    same = sum(base == new for base, new in pairs)
+    if same:
+        lines.append(
+            f"{same} of {len(pairs)} cells are the very records of the baseline: the same code, "
+            "not run again."
+        )
+    if any(base.case == record.case and base.key != record.key for base, record in pairs):
+        lines.append("Some cells have the same settings but other data, or another study version.")
+    return lines
+
+
+def _few(names: Iterable[str], most: int = 3) -> str:
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return f"{', '.join(found[:most])}{more}" if found else "none"
+
+
+def groups(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Put findings under the title of their study, in the order they come."""
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        found[finding.place.title].append(finding)
+    return found
+
+
+def quiet(findings: Iterable[Finding]) -> list[str]:
+    """Summarise findings that need no row: `identical: accuracy % ↑ (none, rope2d)`."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for finding in findings:
+        found[verdict(finding), metric_title(finding)].append(printable(finding.place.arm))
+    by_arms: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (said, title), arms in found.items():
+        by_arms[said, tuple(arms)].append(title)
+    return [
+        f"{said}: {', '.join(titles)} ({_few(arms, most=8)})"
+        for (said, arms), titles in by_arms.items()
+    ]

@@ -1,0 +1,60 @@
+"""Statistics over seeds, images and studies: intervals, tests, verdicts, power.
+
+Arms are paired by seed, and what is judged is the interval of their paired difference.
+All functions are pure functions of arrays; what is random takes an explicit generator.
+Imports numpy alone; scipy when it is first needed.
+"""
+
+from vitbench.stats.aggregates import (
+    interquartile_mean,
+    probability_of_improvement,
+    stratified_interval,
+)
+from vitbench.stats.images import discordant, image_interval, mcnemar_p
+from vitbench.stats.intervals import (
+    CONFIDENCE,
+    Estimate,
+    mean_interval,
+    median_interval,
+    t_quantile,
+)
+from vitbench.stats.power import needed_seeds, power
+from vitbench.stats.significance import holm, holm_confidences, paired_t_p, sign_flip_p
+from vitbench.stats.verdicts import (
+    Comparison,
+    Direction,
+    Pairing,
+    Verdict,
+    compare_arms,
+    compare_counts,
+    compare_family,
+    decide,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "Comparison",
+    "Direction",
+    "Estimate",
+    "Pairing",
+    "Verdict",
+    "compare_arms",
+    "compare_counts",
+    "compare_family",
+    "decide",
+    "discordant",
+    "holm",
+    "holm_confidences",
+    "image_interval",
+    "interquartile_mean",
+    "mcnemar_p",
+    "mean_interval",
+    "median_interval",
+    "needed_seeds",
+    "paired_t_p",
+    "power",
+    "probability_of_improvement",
+    "sign_flip_p",
+    "stratified_interval",
+    "t_quantile",
+]

@@ -1,0 +1,234 @@
+"""Verdicts: what the interval of a paired difference says against a margin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitbench.stats.intervals import CONFIDENCE, ROUNDING, Estimate, Values, mean_interval
+from vitbench.stats.power import needed_seeds
+from vitbench.stats.significance import (
+    MAX_EXACT_PAIRS,
+    holm,
+    holm_confidences,
+    paired_t_p,
+    sign_flip_p,
+)
+
+Direction = Literal["higher", "lower", "neither"]
+Verdict = Literal["better", "worse", "equivalent", "inconclusive", "identical", "differs"]
+K = TypeVar("K")
+
+FLIP_SEED = 0
+"""Of the generator of sign flips, where there are too many to try all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Two sides of a comparison, and how their difference is judged.
+
+    ours, baseline: (n,), same seeds, same order
+    margin: largest difference that does not matter; None when none was declared
+    drift: largest error that all pairs share, so that their spread does not show it; the
+        interval is wider by it on each side
+    """
+
+    ours: Values
+    baseline: Values
+    margin: float | None
+    better: Direction
+    drift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An arm against the baseline.
+
+    difference: mean of arm minus baseline over the seeds that both have; the confidence of
+        its interval is Holm's, and the verdict follows from this very interval
+    margin: largest difference that does not matter; None when none was declared
+    needed_seeds: about how many would settle an inconclusive comparison, where that is known
+    p_t: two-sided paired t test
+    p_holm: `p_t`, adjusted for the family
+    p_sign_flip: two-sided sign-flip test, exact up to 16 pairs
+    """
+
+    difference: Estimate
+    verdict: Verdict
+    margin: float | None
+    needed_seeds: int | None = None
+    p_t: float | None = None
+    p_holm: float | None = None
+    p_sign_flip: float | None = None
+
+    def describe(self) -> str:
+        """Return the verdict in words: `inconclusive (needs about 12 seeds)`."""
+        if self.verdict != "inconclusive":
+            return self.verdict
+        if self.difference.n == 1:
+            return "inconclusive (n = 1)"
+        if self.needed_seeds is None:
+            return "inconclusive"
+        return f"inconclusive (needs about {self.needed_seeds} seeds)"
+
+
+def decide(interval: tuple[float, float], *, margin: float | None, better: Direction) -> Verdict:
+    """Judge a difference by its interval.
+
+    Inside ±margin it is `equivalent`; else, on one side of 0, `better` or `worse` (`differs`
+    when neither direction is better); else `inconclusive`. The side is that of 0 and not
+    that of the margin, so that enough seeds settle every difference; whether it is large
+    enough to matter can be read from the interval.
+    """
+    low, high = interval
+    if margin is not None and -margin <= low and high <= margin:
+        return "equivalent"
+    if low <= 0 <= high:
+        return "inconclusive"
+    if better == "neither":
+        return "differs"
+    return "better" if (low > 0) == (better == "higher") else "worse"
+
+
+def compare_arms(
+    pairs: Mapping[str, tuple[Values, Values]],
+    *,
+    margin: float | None,
+    better: Direction,
+    confidence: float = CONFIDENCE,
+) -> dict[str, Comparison]:
+    """Compare the arms of one study in one metric with the baseline; they are one family.
+
+    pairs: arm -> values of the arm and of the baseline, both (n,), same seeds, same order
+    """
+    return compare_family(
+        {
+            arm: Pairing(ours=ours, baseline=baseline, margin=margin, better=better)
+            for arm, (ours, baseline) in pairs.items()
+        },
+        confidence=confidence,
+    )
+
+
+def compare_family(
+    pairings: Mapping[K, Pairing], *, confidence: float = CONFIDENCE
+) -> dict[K, Comparison]:
+    """Compare the two sides of each pairing; all of them are one family.
+
+    The intervals are widened by Holm's step-down levels, so that the chance of any `better`
+    or `worse` among sides that do not differ stays at 5 %.
+    `identical` needs all differences to be exactly 0. Differences without spread are exact
+    when neither side varies over two seeds or more (a number of parameters); otherwise they
+    are an accident of rounding and say nothing of the spread.
+    """
+    sides = {
+        name: (np.asarray(pair.ours, np.float64), np.asarray(pair.baseline, np.float64))
+        for name, pair in pairings.items()
+    }
+    p = {
+        name: paired_t_p(ours - baseline, beyond=pairings[name].drift)
+        for name, (ours, baseline) in sides.items()
+        if _varies(ours - baseline, ours, baseline)
+    }
+    p_holm = dict(zip(p, holm(list(p.values())).tolist(), strict=True))
+    levels = holm_confidences(list(p.values()), confidence=confidence)
+    level = dict(zip(p, levels.tolist(), strict=True))
+    compared = {}
+    for name, (ours, baseline) in sides.items():
+        if name not in p:
+            compared[name] = _compare_constant(
+                ours, baseline, pairing=pairings[name], confidence=confidence
+            )
+            continue
+        varying = _compare_varying(ours - baseline, pairing=pairings[name], confidence=level[name])
+        compared[name] = replace(varying, p_t=p[name], p_holm=p_holm[name])
+    return compared
+
+
+def compare_counts(pairing: Pairing) -> Comparison:
+    """Compare what is counted and not measured: every difference is certain, also of one seed.
+
+    Where the differences are not all the same, all of them have to be on one side of 0; there
+    is no interval then, as nothing was left to chance.
+    """
+    differences = np.asarray(pairing.ours, np.float64) - np.asarray(pairing.baseline, np.float64)
+    n, (low, high) = differences.size, (float(differences.min()), float(differences.max()))
+    return Comparison(
+        difference=Estimate(
+            n=n,
+            mean=float(differences.mean()),
+            sd=float(differences.std(ddof=1)) if n > 1 else 0.0,
+            half_width=0.0 if low == high else None,
+            confidence=1.0,
+        ),
+        verdict="identical"
+        if low == high == 0
+        else decide((low, high), margin=pairing.margin, better=pairing.better),
+        margin=pairing.margin,
+    )
+
+
+def _varies(x: NDArray[np.float64], *scale: NDArray[np.float64]) -> bool:
+    largest = max(float(np.abs(side).max()) for side in (x, *scale))
+    return x.size > 1 and float(np.ptp(x)) > ROUNDING * largest
+
+
+def _compare_varying(
+    differences: NDArray[np.float64], *, pairing: Pairing, confidence: float
+) -> Comparison:
+    estimate = _widen(mean_interval(differences, confidence=confidence), by=pairing.drift)
+    assert estimate.interval is not None
+    assert estimate.sd is not None
+    margin = pairing.margin
+    verdict = decide(estimate.interval, margin=margin, better=pairing.better)
+    needed = None
+    if verdict == "inconclusive" and margin is not None:
+        room = margin - pairing.drift
+        needed = needed_seeds(estimate.sd, margin=room, n=estimate.n, confidence=confidence)
+    drawn = estimate.n > MAX_EXACT_PAIRS
+    return Comparison(
+        difference=estimate,
+        verdict=verdict,
+        margin=margin,
+        needed_seeds=needed,
+        p_sign_flip=sign_flip_p(
+            differences, generator=np.random.default_rng(FLIP_SEED) if drawn else None
+        ),
+    )
+
+
+def _widen(estimate: Estimate, *, by: float) -> Estimate:
+    assert estimate.half_width is not None
+    return replace(estimate, half_width=estimate.half_width + by)
+
+
+def _compare_constant(
+    ours: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    *,
+    pairing: Pairing,
+    confidence: float,
+) -> Comparison:
+    """Compare where all differences are the same."""
+    n, mean = ours.size, float((ours - baseline)[0])
+    identical = bool((ours == baseline).all())
+    exact = identical or (n > 1 and not _varies(ours) and not _varies(baseline))
+    known = n > 1 and exact
+    estimate = Estimate(
+        n=n,
+        mean=mean,
+        sd=0.0 if known else None,
+        half_width=pairing.drift if known else None,
+        confidence=confidence,
+    )
+    verdict: Verdict = "inconclusive"
+    if identical:
+        verdict = "identical"
+    elif exact:
+        low, high = mean - pairing.drift, mean + pairing.drift
+        verdict = decide((low, high), margin=pairing.margin, better=pairing.better)
+    return Comparison(difference=estimate, verdict=verdict, margin=pairing.margin)
