@@ -104,4 +104,5 @@ POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )
 MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.models.vit")
+MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.methods")
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
