@@ -32,6 +32,8 @@ BUDGETS: Mapping[str, Budget] = {
             "train.epochs": 1,
             "train.batch_size": 25,
             "train.learning_rate": 2e-3,
+            "interpret.images": 100,
+            "interpret.occlusion_steps": 4,
         },
     ),
     "quick": Budget(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vitbench import units
-from vitbench.commands import compare
+from vitbench.commands import attention, compare
 from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.set_defaults(run=_rerun)
 
     compare.add(verbs)
+    attention.add(verbs)
     parser.verbs = tuple(verbs.choices)
     return parser
 
