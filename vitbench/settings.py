@@ -33,6 +33,7 @@ class Settings:
     report: Path | None
     compare: Path | None
     fuse_seeds: bool
+    gallery: int
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
@@ -101,6 +102,7 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
     ),
+    ("gallery", "N", "draw what trained cells attend to in N test images, beside their records"),
 )
 
 
@@ -121,6 +123,9 @@ def read_settings(
     seeds = given("seeds")
     if seeds is not None and not (str(seeds).isdigit() and int(seeds) >= 1):
         raise InputError(f"--study-seeds is {seeds!r}; expected a whole number, 1 or more")
+    gallery = given("gallery")
+    if gallery is not None and not str(gallery).isdigit():
+        raise InputError(f"--study-gallery is {gallery!r}; expected a whole number of images")
     budget: str = given("budget") or "quick"
     rerun: Rerun = given("rerun") or "stale"
     if rerun not in get_args(Rerun):
@@ -140,6 +145,7 @@ def read_settings(
         report=Path(given("report")) if given("report") else None,
         compare=Path(given("compare")) if given("compare") else None,
         fuse_seeds=bool(given("fuse-seeds")),
+        gallery=int(gallery or 0),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()

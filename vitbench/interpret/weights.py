@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,17 +112,20 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
 def _load_pickle(path: Path) -> Any:
     try:
         # DINO's repository keeps the command line beside the weights: names and values alone.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # torch's remarks on other pickles, which it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if found := re.search(
-            r"Unsupported (?:global|class|operand)[^A-Za-z]*(?:GLOBAL )?(\S+)", str(error)
-        ):
+        if found := re.search(r"(?i)unsupported global:? (?:global )?([\w.]+)", str(error)):
             raise InputError(
                 f"{path} wants {found[1]} to be executed when it is read, which is refused; "
                 "expected tensors alone: save the model's state_dict, best as safetensors"
             ) from error
-        raise InputError(f"{path} is damaged, or no checkpoint of torch") from error
+        raise InputError(
+            f"{path} is damaged, or no checkpoint of torch; nothing of it was executed"
+        ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise InputError(f"{path} is damaged, or no checkpoint of torch: {reason}") from error
