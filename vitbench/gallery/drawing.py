@@ -86,7 +86,7 @@ def _panels(figure: Any, count: int, *, look: ImageLook, bar: bool = False) -> l
     rows = math.ceil(count / columns)
     height, width = look.pixels.shape[:2]
     tall = PANEL_INCHES * height / width
-    figure.set_size_inches(columns * PANEL_INCHES + 0.8 * bar, rows * (tall + 0.25))
+    figure.set_size_inches(columns * PANEL_INCHES + 0.8 * bar, rows * (tall + 0.3) + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, one in enumerate(axes):
         one.set_xticks([])
@@ -101,7 +101,13 @@ def _scale(values: Array) -> dict[str, Any]:
     if values.min() < 0:
         limit = float(np.abs(values).max())
         return {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
-    return {"cmap": UNSIGNED, "vmin": 0.0, "vmax": float(values.max()) or 1.0}
+    # A patch or two of a large map can hold so much that nothing else would be seen.
+    return {"cmap": UNSIGNED, "vmin": 0.0, "vmax": float(np.percentile(values, 99.5)) or 1.0}
+
+
+def _ends(values: Array) -> str:
+    """Say at which end of the scale there are values beyond it."""
+    return "max" if values.max() > 1.02 * _scale(values)["vmax"] else "neither"
 
 
 def _show_photo(axes: Any, look: ImageLook, *, grey: bool = False) -> None:
@@ -133,14 +139,16 @@ def _draw_maps(figure: Any, look: ImageLook) -> str:
     axes = _panels(figure, 1 + len(maps), look=look)
     height, width = look.pixels.shape[:2]
     panel = 1.35 * PANEL_INCHES
-    figure.set_size_inches((1 + len(maps)) * panel, panel * height / width + 0.75)
+    figure.set_size_inches((1 + len(maps)) * panel, panel * height / width + 1.05)
     _show_photo(axes[0], look)
     axes[0].set_title("original")
+    axes[0].set_anchor("N")
     for one, (title, (values, unit)) in zip(axes[1:], maps.items(), strict=True):
         _show_photo(one, look, grey=True)
         drawn = _show_map(one, values, look, alpha=0.65)
         one.set_title(title)
-        bar = figure.colorbar(drawn, ax=one, location="bottom", shrink=0.9, aspect=16, pad=0.02)
+        one.set_anchor("N")
+        bar = figure.colorbar(drawn, ax=one, location="bottom", shrink=0.9, extend=_ends(values))
         bar.solids.set_alpha(1)
         bar.set_label(unit)
     said = f" Predicted: {look.prediction}." if look.prediction else ""
@@ -176,10 +184,11 @@ def _draw_row(
         drawn = _show_map(one, values, look, **{**scale, "interpolation": "none"})
         one.set_title(title)
         if not shared:
-            one.set_xlabel(f"{scale['vmin']:.2g} to {scale['vmax']:.2g} %", labelpad=2)
+            more = " or more" if _ends(values) == "max" else ""
+            one.set_xlabel(f"{scale['vmin']:.2g} to {scale['vmax']:.2g} %{more}", labelpad=2)
     if shared:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.9)
-        bar.set_label(f"% of what the {look.reader} reads")
+        bar = figure.colorbar(drawn, ax=axes, shrink=0.9, extend=_ends(maps))
+        bar.set_label("% read")
     else:
         figure.set_size_inches(figure.get_size_inches() + np.array([0.0, 0.15 * _rows(axes)]))
 

@@ -180,7 +180,7 @@ def _reduce(layer: Layer, layout: TokenLayout, *, mode: Mode) -> _Seen:
         distance=attention_distance(positive, layout=layout),
         entropy=attention_entropy(positive),
         norms=layout.to_grid(norms).flatten(1),
-        outliers=norm_outliers(norms, layout=layout).double().mean(dim=(1, 2)),
+        outliers=norm_outliers(norms, layout=layout).float().mean(dim=(1, 2)),
         negative=negative_mass(layer.attention).mean(dim=1),
     )
 
@@ -202,5 +202,5 @@ def _classify(encoder: Encoder, images: Tensor, scores: Tensor) -> tuple[str, di
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.double().cpu().numpy()
+    array: Array = tensor.cpu().double().numpy()
     return array

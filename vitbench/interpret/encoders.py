@@ -231,7 +231,12 @@ def of_timm(model: nn.Module, *, name: str) -> Encoder:
     """
     tapped = TimmViT(model, name=name)
     about: Any = getattr(model, "pretrained_cfg", {})
-    embed: Any = model.patch_embed
+    embed: Any = getattr(model, "patch_embed", None)
+    if getattr(embed, "grid_size", None) is None:
+        raise InputError(
+            f"timm:{name} does not tell its grid of patches; expected a vision transformer, such "
+            "as timm:vit_small_patch16_224"
+        )
     (patch, across), grid = embed.patch_size, embed.grid_size
     if patch != across:
         raise InputError(f"timm:{name} has patches of {patch}×{across} px; expected squares")

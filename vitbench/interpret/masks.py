@@ -22,9 +22,9 @@ def mass_mask(maps: Tensor, *, share: float) -> Tensor:
         raise InputError(f"share of the mass is {share}; expected 0 to 1")
     if maps.amin() < 0:
         raise InputError("a map with negative values has no mass; expected clamp(min=0) of it")
-    values = maps.detach().double().flatten(-2)
+    values = maps.detach().cpu().double().flatten(-2)  # not every device has float64
     ordered, order = values.sort(dim=-1, descending=True, stable=True)
     held = ordered.cumsum(dim=-1)
     before = torch.cat([torch.zeros_like(held[..., :1]), held[..., :-1]], dim=-1)
     kept = before < share * held[..., -1:]
-    return torch.zeros_like(kept).scatter(-1, order, kept).view_as(maps)
+    return torch.zeros_like(kept).scatter(-1, order, kept).view_as(maps).to(maps.device)

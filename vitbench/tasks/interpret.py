@@ -95,12 +95,12 @@ def _train(
 def _batches(
     split: Split, encoder: Encoder, config: InterpretConfig, *, device: str
 ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-    """Give number of the first image, images (b, c, h, w) normalised, and masks (b, h, w)."""
+    """Give number of the first image, images (b, c, h, w) normalised, masks (b, h, w) on the CPU."""
     count = min(len(split), config.images or len(split))
     for first in range(0, count, BATCH):
         part = slice(first, min(first + BATCH, count))
         images = encoder.normalization.apply(split.images[part].to(device))
-        yield first, images, None if split.masks is None else split.masks[part].to(device)
+        yield first, images, None if split.masks is None else split.masks[part]
 
 
 def _look(
@@ -120,7 +120,7 @@ def _look(
     maps = method(seen, mode=config.mode, first_image=first_image)
     scores = _occlude(encoder, images, maps, targets=targets, steps=config.occlusion_steps)
     if masks is not None:
-        objects = object_patches(masks, patch_px=encoder.patch_px)
+        maps, objects = maps.cpu(), object_patches(masks, patch_px=encoder.patch_px)
         marked = mass_mask(maps.clamp(min=0), share=config.mass_share)
         scores |= {
             "pointing_game": pointing_game(maps, objects),
@@ -128,7 +128,7 @@ def _look(
             "average_precision": average_precision(maps, objects),
         }
     for name, values in {**scores, **_describe(seen)}.items():
-        sums.setdefault(name, []).append(values.double().cpu())
+        sums.setdefault(name, []).append(values.cpu().double())
 
 
 def _occlude(
@@ -150,7 +150,7 @@ def _describe(seen: Capture) -> dict[str, Tensor]:
         ],
         "attention_entropy_nats": [attention_entropy(a).mean(dim=1) for a in seen.maps("relu")],
         "norm_outliers": [
-            norm_outliers(token_norms(layer.output), layout=seen.layout).double().mean(dim=(1, 2))
+            norm_outliers(token_norms(layer.output), layout=seen.layout).float().mean(dim=(1, 2))
             for layer in seen.layers
         ],
         "negative_mass": [negative_mass(a).mean(dim=1) for a in seen.maps("signed")],
