@@ -16,6 +16,7 @@ from vitbench.case import Case
 from vitbench.environment import describe
 from vitbench.errors import InputError
 from vitbench.fingerprint import code_fingerprint, record_key
+from vitbench.measure.calibration import read_cpu_time, shares
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
 from vitbench.run import run, run_fused
@@ -202,6 +203,7 @@ def _runs(
             return
     for cell in cells:
         started, clock = datetime.now(UTC), time.perf_counter()
+        before = read_cpu_time()
         outcome = run(
             cell.case,
             data_dir=data_dir,
@@ -209,7 +211,9 @@ def _runs(
             on_epoch=None if on_epoch is None else partial(on_epoch, cell),
         )
         spent = time.perf_counter() - clock
-        yield cell, Ran(outcome=outcome, started=started, duration_s=spent)
+        other, stolen = shares(before, read_cpu_time())
+        load = {"other_load_percent": other, "stolen_percent": stolen}
+        yield cell, Ran(outcome=outcome, started=started, duration_s=spent, conditions=load)
 
 
 def _fused_runs(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from vitbench.errors import InputError, nearest
-from vitbench.settings import FLAG, OPTIONS, Settings, read_settings
+from vitbench.settings import FLAG, OPTIONS, Settings, Tracker, read_settings
 
 if TYPE_CHECKING:
     from vitbench.case import Case
@@ -373,14 +373,35 @@ class Session:
         results = self.settings.results
         line = f" {results} ({made} cells run, {self.reused} reused)"
         if self.settings.report is not None:
+            from vitbench.reading import Shelf
+            from vitbench.records import Store
             from vitbench.report.page import write_report
 
             try:
-                records = [record for table in tables for record in table.records]
-                page = write_report(records, self.settings.report)
+                store = Store(results)
+                files = [store.path(record) for table in tables for record in table.records]
+                page = write_report(Shelf(results, files=files), self.settings.report)
             except InputError as error:
                 terminalreporter.write_line(f"{line} · no report: {error}")
             else:
                 terminalreporter.write_line(f"{line} · report: {page}")
         else:
             terminalreporter.write_line(f"{line} · next: vitbench report {results} -o report")
+        if self.settings.track is not None:
+            terminalreporter.write_line(f" {self.track(self.settings.track)}")
+
+    def track(self, tracker: Tracker) -> str:
+        """Send the session's records to a tracker, and say what comes next."""
+        from vitbench.exchange.trackers import track
+        from vitbench.records import Store
+
+        store = Store(self.settings.results)
+        try:
+            then = track(
+                [store.read(path) for path in self.written],
+                tracker=tracker,
+                results=self.settings.results,
+            )
+        except InputError as error:
+            return f"not tracked: {error}"
+        return f"{len(self.written)} runs for {tracker} · next: {then}"

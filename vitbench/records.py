@@ -42,11 +42,28 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("a metric without a value needs the reason")
 
 
-class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The per-image predictions beside a record: file name and SHA-256 of its bytes."""
+class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The per-image predictions beside a record: file name and SHA-256 of its bytes.
+
+    pictures: file of some of the images, named by the SHA-256 of its bytes
+    """
 
     file: str
     sha256: str
+    pictures: str | None = None
+
+
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """Some images of a test split, small, so that a report can show them without the dataset.
+
+    images: (m, side, side, 3) uint8
+    index: (m,) their places in the split
+    class_names: of all classes
+    """
+
+    images: np.ndarray
+    index: np.ndarray
+    class_names: tuple[str, ...]
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +71,13 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
 
     predicted, target: (n,) class indices
     confidence: (n,) probability of the predicted class
+    pictures: kept once for all records of the same images
     """
 
     predicted: np.ndarray
     target: np.ndarray
     confidence: np.ndarray
+    pictures: Pictures | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,8 +238,10 @@ class Store:
                 digest = hashlib.sha256(data).hexdigest()
                 file = f"{record.stem}-{digest[:8]}.npz"
                 write_whole(folder / file, data)
+                pictures = _write_pictures(folder, predictions.pictures)
                 record = msgspec.structs.replace(
-                    record, predictions=PredictionsFile(file=file, sha256=digest)
+                    record,
+                    predictions=PredictionsFile(file=file, sha256=digest, pictures=pictures),
                 )
             self._supersede(path)
             write_whole(path, record.to_bytes())
@@ -299,6 +320,48 @@ class Store:
             raise DamagedRecordError(f"{path}: not the bytes that the record was made with")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return Predictions(**{name: arrays[name] for name in arrays.files})
+
+    def pictures(self, record: Record) -> Pictures | None:
+        """Read the pictures beside a record; None when it has none.
+
+        raises: DamagedRecordError when the file is missing or is not what its name says
+        """
+        if record.predictions is None or record.predictions.pictures is None:
+            return None
+        path = self.folder(record) / Path(record.predictions.pictures).name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DamagedRecordError(f"{path}: {error.strerror}") from error
+        if _pictures_name(data) != path.name:
+            raise DamagedRecordError(f"{path}: not the bytes that it is named by")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Pictures(
+                images=arrays["images"],
+                index=arrays["index"],
+                class_names=tuple(map(str, arrays["class_names"])),
+            )
+
+
+def _write_pictures(folder: Path, pictures: Pictures | None) -> str | None:
+    """Write pictures, unless they are there, and return the name of their file."""
+    if pictures is None:
+        return None
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        images=pictures.images.astype(np.uint8),
+        index=pictures.index.astype(np.uint32),
+        class_names=np.array(pictures.class_names, dtype=np.str_),
+    )
+    name = _pictures_name(buffer.getvalue())
+    if not (folder / name).exists():
+        write_whole(folder / name, buffer.getvalue())
+    return name
+
+
+def _pictures_name(data: bytes) -> str:
+    return f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.npz"
 
 
 def _encode_predictions(predictions: Predictions) -> bytes:

@@ -16,6 +16,9 @@ from vitbench.errors import InputError, nearest
 Rerun = Literal["stale", "failed", "all", "none"]
 """What is run again: missing and stale cells; also those that ended badly; all; nothing."""
 
+Tracker = Literal["wandb", "trackio"]
+"""Experiment trackers that are sent the records of a session."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -32,6 +35,7 @@ class Settings:
     model: str | None
     report: Path | None
     compare: Path | None
+    track: Tracker | None
     fuse_seeds: bool
     gallery: int
     assignments: tuple[str, ...]
@@ -97,6 +101,7 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         "BASE",
         "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
     ),
+    ("track", "wandb|trackio", "send the session's records to a tracker, offline, as its runs"),
     (
         "fuse-seeds",
         FLAG,
@@ -132,6 +137,9 @@ def read_settings(
         raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
     if budget not in BUDGETS:
         raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
+    track = given("track")
+    if track is not None and track not in get_args(Tracker):
+        raise InputError(f"--study-track is {track!r}; {nearest(track, get_args(Tracker))}")
     settings = Settings(
         dataset=given("dataset"),
         data_dir=Path(given("data-dir")) if given("data-dir") else None,
@@ -144,6 +152,7 @@ def read_settings(
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
         compare=Path(given("compare")) if given("compare") else None,
+        track=track,
         fuse_seeds=bool(given("fuse-seeds")),
         gallery=int(gallery or 0),
         assignments=tuple(given("set") or ()),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vitbench.commands.exit_codes import FINE
 from vitbench.errors import InputError
 
 
@@ -89,7 +90,7 @@ def _attention(options: argparse.Namespace) -> int:
         on_image=lambda look: print(f"{look.name}", file=sys.stderr, flush=True),
     )
     print(page)
-    return 0
+    return FINE
 
 
 def _command(options: argparse.Namespace) -> str:

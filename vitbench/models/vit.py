@@ -122,6 +122,11 @@ class ViT(nn.Module):
         """Number of tokens before the patch tokens: the class token, then the registers."""
         return int(self.class_token is not None) + self.config.registers
 
+    @property
+    def images_apart(self) -> bool:
+        """Whether an image's logits depend on no other image of its batch, and on no draw."""
+        return self.config.drop_path == 0 or not self.training
+
     def forward(self, images: Tensor, taps: Taps | None = None) -> Tensor:
         """Map images to logits.
 
