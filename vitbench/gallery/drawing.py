@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from vitbench.gallery.looks import Array, ImageLook, ModelLook
-from vitbench.report.figures import COLOURS, INK, Plot
+from vitbench.gallery.plot import COLOURS, INK, Plot, render
 
 UNSIGNED, SIGNED = "viridis", "coolwarm"
 PANEL_INCHES = 1.75
@@ -28,7 +26,7 @@ def draw_image(look: ImageLook) -> list[Plot]:
         "layers": lambda figure: _draw_layers(figure, look),
         "masks": lambda figure: _draw_masks(figure, look),
     }
-    return [_render(name, draw, salt=look.name) for name, draw in drawings.items()]
+    return [render(name, draw, salt=look.name) for name, draw in drawings.items()]
 
 
 def draw_model(look: ModelLook) -> list[Plot]:
@@ -47,37 +45,7 @@ def draw_model(look: ModelLook) -> list[Plot]:
         drawings["position_similarity"] = lambda figure: _draw_similarity(figure, similarity)
     if look.negative.any():
         drawings["negative_mass"] = lambda figure: _draw_negative(figure, look)
-    return [_render(name, draw, salt=look.name) for name, draw in drawings.items()]
-
-
-def _render(name: str, draw: Callable[[Any], str], *, salt: str) -> Plot:
-    """Draw one figure as PNG and SVG; the same data gives the same bytes."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    style: dict[Any, Any] = {
-        **dict.fromkeys((*inked, "axes.titlecolor"), INK),
-        "axes.facecolor": "none",
-        "axes.titlesize": 8.5,
-        "font.size": 8.5,
-        "legend.frameon": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": f"{salt}-{name}",
-        "text.parse_math": False,
-    }
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a font need not know every name
-        mpl.rcdefaults()
-        mpl.rcParams.update(style)
-        figure = Figure(layout="constrained")
-        FigureCanvasAgg(figure)
-        caption = draw(figure)
-        png, svg = io.BytesIO(), io.StringIO()
-        figure.savefig(png, format="png", dpi=150, facecolor="white", metadata={"Software": None})
-        figure.savefig(svg, format="svg", dpi=100, facecolor="none", metadata={"Date": None})
-    return Plot(name=name, caption=caption, png=png.getvalue(), svg=svg.getvalue())
+    return [render(name, draw, salt=look.name) for name, draw in drawings.items()]
 
 
 def _panels(figure: Any, count: int, *, look: ImageLook, bar: bool = False) -> list[Any]:

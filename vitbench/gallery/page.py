@@ -16,9 +16,9 @@ from vitbench.errors import InputError
 from vitbench.files import write_whole
 from vitbench.gallery.drawing import draw_image, draw_model
 from vitbench.gallery.looks import ImageLook, look_at_image, look_at_model
+from vitbench.gallery.plot import Plot
 from vitbench.interpret.encoders import Encoder
 from vitbench.interpret.signed import Mode
-from vitbench.report.figures import Plot
 
 PAGE = "index.html"
 
