@@ -55,6 +55,8 @@ BUDGETS: Mapping[str, Budget] = {
             "measure.rounds": 3,
             "measure.time_s": 0.2,
             "classify.epochs": 1,
+            "interpret.images": 100,
+            "interpret.occlusion_steps": 4,
         },
     ),
     "quick": Budget(

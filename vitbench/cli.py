@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vitbench.commands import (
+    attention,
     compare,
     compare_code,
     doctor,
@@ -23,7 +24,19 @@ from vitbench.commands import (
 from vitbench.commands.exit_codes import FINE, USAGE
 from vitbench.errors import InputError, nearest
 
-VERBS = (report, show, why, verify, compare, compare_code, export, train, rerun, doctor)
+VERBS = (
+    report,
+    show,
+    why,
+    verify,
+    compare,
+    compare_code,
+    export,
+    attention,
+    train,
+    rerun,
+    doctor,
+)
 """In the order of the help."""
 
 

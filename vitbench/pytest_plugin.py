@@ -22,6 +22,7 @@ from vitbench.settings import FLAG, OPTIONS, Settings, Tracker, read_settings
 if TYPE_CHECKING:
     from vitbench.case import Case
     from vitbench.obtain import Obtained
+    from vitbench.outcome import Outcome
     from vitbench.records import Record, Store
     from vitbench.report.summary import Table
     from vitbench.study import Cell, Study
@@ -199,10 +200,26 @@ class Session:
                 progress.line(f"{cell.study} {cell.id}"), passing=True
             ),
             on_separate=self.show,
+            on_ran=self.draw if self.settings.gallery else None,
         )
         for other, record in zip(cells[1:], others, strict=True):
             self.fused[item.path, other.study, other.arm, other.case] = record
         return obtained
+
+    def draw(self, path: Path, outcome: Outcome) -> None:
+        """Draw the gallery of a cell that was trained."""
+        if outcome.trained is None:
+            return
+        from vitbench.gallery.cells import write_cell_gallery
+
+        page = write_cell_gallery(
+            path,
+            outcome.trained,
+            count=self.settings.gallery,
+            data_dir=self.settings.data_dir,
+        )
+        if page is not None:
+            self.show(f"gallery: {page}")
 
     def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
         """List the cells of this session that are the same but for their seed."""
@@ -273,6 +290,7 @@ class Session:
             f"device {settings.device or 'auto'}",
             f"precision {settings.precision or 'auto'}",
             "seeds fused" if settings.fuse_seeds else None,
+            f"galleries of {settings.gallery}" if settings.gallery else None,
             *settings.assignments,
             f"rerun {settings.rerun}",
             f"data {settings.data_dir}" if settings.data_dir else None,

@@ -107,5 +107,6 @@ MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.mo
 CLASSIFIERS: Registry[Any] = Registry(
     "source of classifiers", variable="CLASSIFIERS", module="vitbench.tasks.classifiers"
 )
+MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.methods")
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
 """Those whose parts a case of any task may name; classifiers are of one task."""
