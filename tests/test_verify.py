@@ -81,7 +81,7 @@ def test_any_digit_of_the_page_that_is_changed_is_noticed(made, tmp_path_factory
         ),
         (r'data-n="rope2d/class/cat"[^>]*>([0-9])', "posemb-quick-shapes/rope2d/class/cat"),
         (r'rope2d/disagreement"[^>]*>([0-9])', "posemb-quick-shapes/rope2d/disagreement"),
-        (r'/record">.*?duration_s&#34;: ([0-9])', "/record"),
+        (r'/record">.*?duration_s": ([0-9])', "/record"),
     ],
 )
 def test_a_number_that_is_changed_on_the_page_is_named(copy, pattern, name):

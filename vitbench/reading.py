@@ -80,6 +80,11 @@ class Shelf:
         """Count the files, whole or damaged."""
         return sum(map(len, self._folders.values()))
 
+    def places(self) -> Iterator[list[Path]]:
+        """List the files of one study and budget after the other."""
+        for place in sorted(self._folders):
+            yield self._folders[place]
+
     def groups(self) -> Iterator[list[Shelved]]:
         """Read the records of one study and budget after the other, those of all machines.
 

@@ -132,6 +132,7 @@ def _trackio(folder: Path) -> tuple[Sender, str]:
         import trackio
     except ImportError:
         raise _not_installed("trackio") from None
+    sink: Any = trackio
     sent = {run.name for run in _trackio_runs()}
 
     def send(record: Record) -> None:
@@ -140,7 +141,7 @@ def _trackio(folder: Path) -> tuple[Sender, str]:
             return
         sent.add(name)
         try:
-            trackio.init(
+            sink.init(
                 project=PROJECT,
                 name=name,
                 group=record.study,
@@ -152,8 +153,8 @@ def _trackio(folder: Path) -> tuple[Sender, str]:
             rows = history(record.samples) or [(1, {})]
             last, values = rows[-1]
             for step, row in [*rows[:-1], (last, {**values, **_metrics(record)})]:
-                trackio.log(row, step=step)
-            trackio.finish()
+                sink.log(row, step=step)
+            sink.finish()
         except Exception as error:
             raise _not_taken("trackio", error) from error
 

@@ -153,19 +153,20 @@ def look_at_model(encoder: Encoder, looks: Sequence[ImageLook]) -> ModelLook:
         f"{height}×{width} px, read by the {looks[0].reader}{registers}"
     )
 
-    def mean(part: str) -> Array:
+    def averaged(part: str) -> Array:
         of_images: Array = np.stack([getattr(look, part) for look in looks])
-        return of_images.mean(axis=0, dtype=np.float64)
+        mean: Array = of_images.mean(axis=0, dtype=np.float64)
+        return mean
 
     return ModelLook(
         name=encoder.name,
         about=about,
         images=len(looks),
-        distance_px=mean("distance_px"),
-        entropy_nats=mean("entropy_nats"),
+        distance_px=averaged("distance_px"),
+        entropy_nats=averaged("entropy_nats"),
         norms=np.concatenate([look.norms for look in looks], axis=1),
-        outliers=mean("outliers"),
-        negative=mean("negative"),
+        outliers=averaged("outliers"),
+        negative=averaged("negative"),
         similarity=similarity,
         no_similarity=reason,
     )

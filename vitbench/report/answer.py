@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from vitbench.report.numbers import format_difference, format_value
-from vitbench.report.summary import Row, Table
+from vitbench.report.summary import Row, Table, once
 from vitbench.report.tables import column_title, printable
 
 VERDICTS = ("better", "worse", "differs", "equivalent", "identical", "inconclusive")
 """The order in which they are told."""
 
 
+@once
 def answer(table: Table) -> str:
     """Say what the verdicts are, with difference, interval and n, the settled ones first.
 
@@ -30,6 +31,7 @@ def answer(table: Table) -> str:
     return text[0].upper() + text[1:]
 
 
+@once
 def headline(table: Table) -> str:
     """Say in one sentence what the study found, as far as it is settled."""
     if not table.columns:
@@ -57,6 +59,7 @@ def headline(table: Table) -> str:
     return f"No arm differs from {baseline} in {what}{_inside(table)}."
 
 
+@once
 def by_verdict(table: Table) -> dict[str, list[Row]]:
     """Return verdict -> the arms that have it, the settled verdicts first."""
     found = {

@@ -12,7 +12,7 @@ import numpy as np
 from vitbench.records import Pictures
 
 COLUMNS = 16
-QUALITY = 90
+QUALITY = 88
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,13 @@ Emit = Callable[[str, str], None]
 
 FORMATS = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "json": to_json}
 PAGE = "index.html"
+PROCESSES = 2
+MAX_ALONE = 10_000
+"""More records than these are shared out to several processes."""
 MAX_DETAILED = 1_500
 """Of more records, the page shows numbers and figures, but not every record in full."""
 MAX_PICTURED = 1_500
 """Of more records, the page shows nothing that is read from predictions."""
-MAX_SAVED = 60
-"""Of more tables, the page offers none to be saved; they lie beside it."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -41,12 +46,10 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
     raises: InputError when there are no records, or the folder cannot be written
     """
 
-    def emit(name: str, text: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-
+    emit = _Writer(folder=folder)
+    processes = PROCESSES if len(shelf) > MAX_ALONE else 1
     try:
-        emit(PAGE, render(shelf, emit))
+        emit(PAGE, render(shelf, emit, processes=processes))
     except OSError as error:
         raise InputError(
             f"cannot write the report to {folder}: {error.strerror or error}; name another folder"
@@ -54,13 +57,68 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
     return folder / PAGE
 
 
-def render(shelf: Shelf, emit: Emit) -> str:
+def render(shelf: Shelf, emit: Emit, *, processes: int = 1) -> str:
     """Return the page of a store's records, and hand its tables and figures to `emit`.
 
+    processes: that studies are shared out to; with more than one, `emit` is copied to each
     raises: InputError when there are no records
     """
+    entries: list[dict[str, Any]] = []
+    sections: list[str] = []
+    files: dict[str, list[str]] = {}
+    for part in _parts(shelf, emit, processes=processes):
+        entries += part.entries
+        sections += part.sections
+        files.update(part.files)
+        shelf.damaged.update(part.damaged)
+    if not sections:
+        raise InputError(
+            f"no records under {shelf.root}; make some with: pytest studies -k posemb "
+            f"--study-results {shelf.root}"
+        )
+    return _page(shelf, entries, sections, files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Writer:
+    """Writes files to a folder."""
+
+    folder: Path
+
+    def __call__(self, name: str, text: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one study and budget gives to the page."""
+
+    entries: list[dict[str, Any]]
+    sections: list[str]
+    files: dict[str, list[str]]
+    damaged: dict[Path, str]
+
+
+def _parts(shelf: Shelf, emit: Emit, *, processes: int) -> Iterator[_Part]:
+    places = list(shelf.places())
+    count = len(shelf)
+    make = functools.partial(_make_part, root=shelf.root, emit=emit, count=count)
+    if processes < 2 or len(places) < 2:
+        yield from map(make, places)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads half
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        yield from pool.map(make, places)
+
+
+def _make_part(paths: list[Path], *, root: Path, emit: Emit, count: int) -> _Part:
+    """Read the records of one study and budget, and write what they give.
+
+    count: records of the whole page, which decides how much of each is shown
+    """
+    shelf = Shelf(root, files=paths)
     entries, sections, files = [], [], {}
-    small = len(shelf) <= MAX_DETAILED
     for group in shelf.groups():
         reader = _Reader(shelf, group)
         evidence = Evidence(
@@ -68,19 +126,14 @@ def render(shelf: Shelf, emit: Emit) -> str:
             predictions=reader.predictions,
             pictures=reader.pictures,
             file=reader.file,
-            detailed=small,
-            pictured=len(shelf) <= MAX_PICTURED,
+            detailed=count <= MAX_DETAILED,
+            pictured=count <= MAX_PICTURED,
         )
         for table in build_tables(shelved.record for shelved in group):
             entries.append(overview(table))
             sections.append(_section(table, evidence, emit))
         files.update(_manifest(shelf, group))
-    if not sections:
-        raise InputError(
-            f"no records under {shelf.root}; make some with: pytest studies -k posemb "
-            f"--study-results {shelf.root}"
-        )
-    return _page(shelf, entries, sections, files)
+    return _Part(entries=entries, sections=sections, files=files, damaged=shelf.damaged)
 
 
 def _section(table: Table, evidence: Evidence, emit: Emit) -> str:
@@ -136,11 +189,10 @@ def _scope(studies: Sequence[str], *, tables: int, records: int) -> str:
 
 def _manifest(shelf: Shelf, group: Iterable[Shelved]) -> dict[str, list[str]]:
     """Folder -> files that were read, without suffix, each with the digest of its bytes."""
-    found: dict[str, list[str]] = {}
+    found: dict[Path, list[str]] = {}
     for shelved in group:
-        folder = shelved.path.parent.relative_to(shelf.root).as_posix()
-        found.setdefault(folder, []).append(f"{shelved.path.stem} {shelved.digest}")
-    return found
+        found.setdefault(shelved.path.parent, []).append(f"{shelved.path.stem} {shelved.digest}")
+    return {folder.relative_to(shelf.root).as_posix(): each for folder, each in found.items()}
 
 
 def _damaged(shelf: Shelf) -> list[list[str]]:

@@ -9,6 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ from vitbench.report.figures.marks import SYMBOLS, arm_classes, shown_arms, sour
 from vitbench.report.gallery import Sprite, make_sprite
 from vitbench.report.notes import commit, facts, notes
 from vitbench.report.numbers import format_value
-from vitbench.report.summary import Column, Row, Table
+from vitbench.report.summary import Column, Row, Table, Values, once
 from vitbench.report.tables import column_title, grid
 from vitbench.stats import mean_interval
 
@@ -96,7 +97,7 @@ def make_section(
         ],
         "downloads": [_download(name, text) for name, text in downloads.items()],
         "images": _images(table, evidence) if evidence.pictured else None,
-        "plan": json.dumps(msgspec.to_builtins(table.plan), indent=1, ensure_ascii=False),
+        "plan": _json(msgspec.to_builtins(table.plan)),
         "records": [_record(record, table, evidence) for record in table.records]
         if evidence.detailed
         else [],
@@ -142,10 +143,16 @@ def _verdicts(table: Table) -> list[dict[str, Any]]:
     return groups
 
 
+@once
+def _values(table: Table) -> Values:
+    return Values(table.records)
+
+
 def _pair(table: Table, arm: str) -> list[Record]:
     """Return the records behind the difference of an arm to the baseline."""
+    values = _values(table)
     of = {
-        each: {r.seed: r for r in table.records if r.arm == each and r.status == "ok"}
+        each: {r.seed: r for r in values.records(each) if r.status == "ok"}
         for each in (arm, table.plan.baseline)
     }
     shared = of[arm].keys() & of[table.plan.baseline].keys()
@@ -171,16 +178,14 @@ def _heads(table: Table, texts: Sequence[str]) -> list[dict[str, str]]:
 def _rows(table: Table) -> list[dict[str, Any]]:
     _, texts = grid(table)
     best = [_best(table, at) for at in range(len(table.columns))]
-    by_arm: dict[str, list[Record]] = {}
-    for record in table.records:
-        by_arm.setdefault(record.arm, []).append(record)
-    theirs = by_arm.get(table.plan.baseline, [])
+    values = _values(table)
+    theirs = values.records(table.plan.baseline)
     return [
         {
             "baseline": row.arm == table.plan.baseline,
             "arm": row.arm,
-            "from": sources(by_arm.get(row.arm, [])),
-            "cells": _cells(row, text, table, best, paired=[*by_arm.get(row.arm, []), *theirs]),
+            "from": sources(values.records(row.arm)),
+            "cells": _cells(row, text, table, best, paired=[*values.records(row.arm), *theirs]),
         }
         for row, text in zip(table.rows, texts, strict=True)
     ]
@@ -313,7 +318,7 @@ def _class_rows(
             "cells": [
                 {
                     "name": f"{arm}/class/{_class_name(index, names)}",
-                    "text": "–" if value != value else format_value(value),
+                    "text": "–" if value != value else format_value(value, unit="%"),
                     "sort": "" if value != value else value,
                     "heat": 0 if value != value else round(100 * (value - low) / span),
                 }
@@ -387,7 +392,7 @@ def _picture(
         "truth": truth,
         "said": [(winner, votes(winner)), (loser, votes(loser))],
         "style": "" if sprite is None else sprite.style(image),
-        "label": f"Image {image}, {truth}: {winner} says {votes(winner)}; {loser} says {votes(loser)}",
+        "label": f"Image {image}, {truth}",
     }
 
 
@@ -413,8 +418,25 @@ def _record(record: Record, table: Table, evidence: Evidence) -> dict[str, Any]:
         "error": record.error or "",
         "key": record.key[:8],
         "file": evidence.file(record),
-        "text": json.dumps(value, indent=1, ensure_ascii=False),
+        "text": _json(value),
     }
+
+
+def _json(value: dict[str, Any]) -> Markup:
+    """Write JSON to be read: one line for each entry of an object in it."""
+
+    def line(each: Any) -> str:
+        return json.dumps(each, ensure_ascii=False)
+
+    lines = []
+    for name, part in value.items():
+        if isinstance(part, dict) and part:
+            inner = ",\n".join(f"  {line(key)}: {line(each)}" for key, each in part.items())
+            lines.append(f" {line(name)}: {{\n{inner}}}")
+        else:
+            lines.append(f" {line(name)}: {line(part)}")
+    text = "{" + ",\n".join(lines).lstrip() + "}"
+    return Markup(escape(text, quote=False))  # noqa: S704  a quote ends nothing here
 
 
 def _one(value: float, column: Column) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vitbench import units
 from vitbench.records import Record
@@ -90,6 +92,25 @@ class Table:
     def title(self) -> str:
         """Study, budget, dataset and context: `study posemb (quick, shapes)`."""
         return f"study {self.study} ({', '.join((self.budget, self.dataset, *self.context))})"
+
+
+T = TypeVar("T")
+
+
+def once(describe: Callable[[Table], T]) -> Callable[[Table], T]:
+    """Compute what is said of a table only once: a table does not change.
+
+    describe: a function of the table alone, whose result nobody writes to
+    """
+
+    @functools.wraps(describe)
+    def known(table: Table) -> T:
+        said: dict[Any, T] = table.__dict__.setdefault("_said", {})
+        if describe not in said:
+            said[describe] = describe(table)
+        return said[describe]
+
+    return known
 
 
 def build_tables(records: Iterable[Record]) -> list[Table]:

@@ -16,7 +16,7 @@ from vitbench.report.summary import Table
 
 WIDTH, HEIGHT = 560, 330
 LEFT, TOP, BOTTOM = 52, 26, 48
-POINTS = 160
+POINTS = 120
 """More points of a curve than this cannot be seen."""
 SMOOTHED_OVER = 40
 """A noisy curve is smoothed over this share of it: one part in so many."""

@@ -8,7 +8,7 @@ from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
 from vitbench.report.numbers import format_difference
-from vitbench.report.summary import Row, Table
+from vitbench.report.summary import Row, Table, Values
 from vitbench.report.tables import column_title
 
 ROW_PX = 30
@@ -84,11 +84,13 @@ def _canvas(table: Table, rows: list[Row]) -> Canvas:
         )
     canvas.x_axis(x, y=bottom, title=f"Δ {column_title(column)}")
     canvas.line(x(0), 8, x(0), bottom, "zero")
+    values = Values(table.records)
+    theirs = values.records(table.plan.baseline)
     for place, row in enumerate(rows):
         comparison = row.comparison
         assert comparison is not None
         y = 8 + ROW_PX * (place + 0.5)
-        records = [r for r in table.records if r.arm in (row.arm, table.plan.baseline)]
+        records = [*values.records(row.arm), *theirs]
         more = attributes(f"{row.arm}/difference/plot", records, arm=row.arm)
         canvas.text(left - 12, y + 4, short(row.arm), anchor="end", classes="row")
         canvas.add(f'<g class="{comparison.verdict}"{more}>')

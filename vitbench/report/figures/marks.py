@@ -7,7 +7,7 @@ from html import escape
 
 from vitbench.records import Record
 from vitbench.report.figures.canvas import px
-from vitbench.report.summary import Table
+from vitbench.report.summary import Table, once
 
 COLOURS = 7
 """Colours there are; with the dashes, four times as many arms can be told apart."""
@@ -27,11 +27,17 @@ SYMBOLS = {
 
 def arm_classes(table: Table, arm: str) -> str:
     """Return the classes of an arm, the same in every figure of a table."""
-    arms = [*table.plan.arms, *sorted({row.arm for row in table.rows} - set(table.plan.arms))]
-    place = arms.index(arm)
+    place = _places(table)[arm]
     return f"arm c{place % COLOURS} d{place // COLOURS % 4}"
 
 
+@once
+def _places(table: Table) -> dict[str, int]:
+    arms = [*table.plan.arms, *sorted({row.arm for row in table.rows} - set(table.plan.arms))]
+    return {arm: place for place, arm in enumerate(arms)}
+
+
+@once
 def shown_arms(table: Table) -> list[str]:
     """Choose the arms of a figure: all, or the baseline and the best where there are too many."""
     arms = [row.arm for row in table.rows]
