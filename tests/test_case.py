@@ -13,17 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import cases, json_values, values
 
-from vitbench.case import (
-    BUDGETS,
-    SETTINGS,
-    Case,
-    ComputeConfig,
-    DataConfig,
-    digest,
-    nearest_divisor,
-    parse_setting,
-    times,
-)
+from vitbench.budgets import BUDGETS
+from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case, digest, parse_setting, times
+from vitbench.configs.checks import nearest_divisor
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.data import DataConfig
 from vitbench.errors import InputError
 
 PATHS = st.sampled_from(list(SETTINGS))
@@ -384,3 +378,28 @@ def test_a_digest_refuses_what_is_not_finite(value):
     """JSON has no word for it."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         digest(value)
+
+
+# tasks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_section_of_a_task_makes_it_the_case_s(task):
+    """It is in the JSON, reads back, and no other task's is there."""
+    case = Case(**{task: TASKS[task]()})
+    assert case.task == task
+    assert case.to_json().keys() & TASKS.keys() == {task}
+    assert Case.from_json(case.to_json()) == case
+    assert {path for path in case.settings() if path not in SETTINGS} == {
+        path for path in TASK_SETTINGS if path.startswith(f"{task}.")
+    }
+
+
+def test_a_case_is_one_task():
+    """Two are refused by name, and a setting of another than the case's."""
+    with pytest.raises(InputError, match="one task; measure and dino are given"):
+        Case.of(settings={"measure.batch_size": 2, "dino.epochs": 3})
+    with pytest.raises(InputError, match=r"dino.epochs is of another task; this case's is 'train'"):
+        Case().replace({"dino.epochs": 3})
+    assert Case().get("dino.epochs") is None
+    assert not Case().to_json().keys() & TASKS.keys()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitbench.case import ComputeConfig
+from vitbench.configs.compute import ComputeConfig
 from vitbench.training.evaluation import evaluate
 
 CPU = ComputeConfig(device="cpu", precision="fp32")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from strategies import cases, values
 
 from vitbench import fingerprint
-from vitbench.case import SETTINGS, Case, DatasetFacts
+from vitbench.case import SETTINGS, Case
+from vitbench.configs.data import DatasetFacts
 from vitbench.fingerprint import RESULT_CODE, code_fingerprint, record_key
 from vitbench.registry import DATASETS
 
@@ -139,10 +140,17 @@ class Waves2d(Waves): ...
 '''
 
 BLOCKS = """
-from models.posemb import RoPE2d
+from vitbench.models.posemb import RoPE2d
 
 def block(x):
     return x + 1
+"""
+
+TASK = """
+import vitbench.models.blocks
+
+def steps(case):
+    from vitbench.models import more
 """
 
 STUDY = '''
@@ -164,15 +172,17 @@ def test_posemb(case, run_case):
 @pytest.fixture
 def fingerprint_of(tmp_path, monkeypatch):
     """A function that gives the fingerprint of a small package with a study, of edited text."""
-    monkeypatch.setattr(fingerprint, "RESULT_CODE", ("run.py", "models"))
+    monkeypatch.setattr(fingerprint, "RESULT_CODE", ("run.py", "tasks", "models"))
     folders = iter(range(100))
 
     def compute(
-        posemb: str, *, parts=PARTS, blocks=BLOCKS, study=STUDY, more="", augment="basic"
+        posemb: str, *, parts=PARTS, blocks=BLOCKS, study=STUDY, task=TASK, more="", augment="basic"
     ) -> str:
         folder = tmp_path / str(next(folders))
         (folder / "models").mkdir(parents=True)
-        (folder / "run.py").write_text("def run(case): ...\n")
+        (folder / "tasks").mkdir()
+        (folder / "run.py").write_text("from vitbench.tasks import train\n")
+        (folder / "tasks" / "train.py").write_text(task)
         (folder / "models" / "posemb.py").write_text(parts)
         (folder / "models" / "blocks.py").write_text(blocks)
         if more:
@@ -289,6 +299,21 @@ def test_of_a_study_its_code_counts_and_not_its_declaration(fingerprint_of, old,
     """What `Study(…)` declares is in the case; another arm leaves the records of the others valid."""
     changed = fingerprint_of("rope2d", study=edited(STUDY, old, new))
     assert (changed == fingerprint_of("rope2d")) == same
+
+
+def test_only_what_the_task_imports_counts(fingerprint_of):
+    """Directly, through another file or inside a function; other tasks' code changes nothing."""
+    alone = TASK.replace("    from vitbench.models import more\n", "    return case\n")
+    assert fingerprint_of("none", task=alone, more="X = 1") == fingerprint_of("none", task=alone)
+    assert fingerprint_of("none", more="X = 1") != fingerprint_of("none", more="X = 2")
+    before = fingerprint_of("none")
+    (fingerprint.PACKAGE / "tasks" / "dino.py").write_text("CENTRE = 0.9\n")
+    fingerprint._parse.cache_clear()
+    case = Case.of(settings={"model.posemb": "none"})
+    study_file = fingerprint.PACKAGE / "test_study.py"
+    assert code_fingerprint(case, study_file=study_file) == before
+    dino = Case.of(settings={"dino.epochs": 3})
+    assert code_fingerprint(dino, study_file=study_file) != before
 
 
 def test_the_code_of_a_process_is_what_it_has_loaded(fingerprint_of):

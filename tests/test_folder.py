@@ -181,7 +181,7 @@ def test_a_training_that_is_cut_off_at_its_end_ends_all_the_same(
 
 def test_the_weights_are_those_that_were_tested(whole):
     """The loaded model says of the test images what the record says."""
-    from vitbench.case import ComputeConfig
+    from vitbench.configs.compute import ComputeConfig
     from vitbench.data.batches import ordered
     from vitbench.data.sources import load_split
     from vitbench.training.evaluation import evaluate
@@ -308,6 +308,7 @@ def test_the_data_is_found_again(tmp_path, monkeypatch):
         ({"budget": "quik"}, "did you mean 'quick'?"),
         ({"seed": -1}, "seed is -1; expected 0 or more"),
         ({"settings": {"model.dephts": 1}}, "did you mean 'model.depth'?"),
+        ({"settings": {"dino.epochs": 1}}, "did you mean 'train.epochs'?"),
         ({"name": "../up"}, "would name a file"),
     ],
 )

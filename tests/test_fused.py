@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from vits import Shape, enliven, shapes
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.models.vit import build
 from vitbench.training.fused import CannotFuseError, FusedSteps, StackedCalls
 from vitbench.training.optimizers import make_optimizer
@@ -33,6 +34,7 @@ def steps_of(
     return [
         Step(
             model=model,
+            forward=model,
             optimizer=make_optimizer(model, config),
             images=images,
             labels=labels,
@@ -114,7 +116,7 @@ def test_the_models_change_where_they_are():
 
 
 def shape_config(**changes):
-    from vitbench.case import ModelConfig
+    from vitbench.configs.model import ModelConfig
 
     return ModelConfig(**{"patch": 2, "width": 8, "num_heads": 2, "depth": 2, **changes})
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.data.batches import Batches, Normalization
 from vitbench.data.sources import Split
 from vitbench.device import randomness

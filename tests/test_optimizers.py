@@ -10,7 +10,8 @@ from hypothesis import given
 from torch import nn
 from vits import lively, shape, shapes
 
-from vitbench.case import ComputeConfig, TrainConfig
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.training.muon import Muon
 from vitbench.training.optimizers import make_optimizer
@@ -27,6 +28,7 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
     return train_step(
         Step(
             model=model,
+            forward=model,
             optimizer=optimizer,
             images=images,
             labels=labels,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vitbench.case import DataConfig
+from vitbench.configs.data import DataConfig
 from vitbench.data.photos import NAMED, SUFFIXES, DataWarning, Photos, find_photos, read_photos
 from vitbench.data.sources import load_split
 from vitbench.errors import InputError

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision import datasets
 
-from vitbench.case import DataConfig
+from vitbench.configs.data import DataConfig
 from vitbench.data import published
 from vitbench.data.sources import Split, load_split
 from vitbench.errors import InputError

@@ -114,8 +114,8 @@ def test_naming_parts_imports_no_torch():
 )
 def test_declared_names_are_the_registered_ones(registry):
     """What the text of a module declares is what importing it registers."""
-    declared = _declared(registry._module, registry._variable)
-    importlib.import_module(registry._module)
-    own = [name for name in registry.names() if registry[name].__module__ == registry._module]
+    declared = _declared(registry.module, registry._variable)
+    importlib.import_module(registry.module)
+    own = [name for name in registry.names() if registry[name].__module__ == registry.module]
     assert declared
     assert tuple(own) == declared

@@ -13,6 +13,7 @@ import torch
 from vitbench import device, run
 from vitbench.case import Case
 from vitbench.registry import MODELS
+from vitbench.tasks import train
 from vitbench.training import evaluation
 
 TINY = {
@@ -78,7 +79,7 @@ def test_arms_of_one_seed_see_the_same_batches(monkeypatch):
     """Whatever the model, images, order and augmentation are the same."""
     seen: dict[str, list] = {}
     for posemb in ("none", "rope2d"):
-        original = run.Batches.epoch
+        original = train.Batches.epoch
         seen[posemb] = []
 
         def epoch(self, number, *, into=seen[posemb], original=original):
@@ -87,7 +88,7 @@ def test_arms_of_one_seed_see_the_same_batches(monkeypatch):
                 yield images, labels
 
         with monkeypatch.context() as patch:
-            patch.setattr(run.Batches, "epoch", epoch)
+            patch.setattr(train.Batches, "epoch", epoch)
             run.run(tiny(model__posemb=posemb))
     pairs = list(zip(seen["none"], seen["rope2d"], strict=True))
     assert len(pairs) > 6
@@ -107,7 +108,7 @@ def test_out_of_memory_is_a_status(monkeypatch):
     def exhausted(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(run, "training", exhausted)
+    monkeypatch.setattr(train, "training", exhausted)
     outcome = run.run(tiny())
     assert outcome.status == "oom"
     assert outcome.error == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
@@ -120,7 +121,7 @@ def test_a_crash_is_a_status_with_its_exception(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("by nothing\nsecond line")
 
-    monkeypatch.setattr(run, "training", broken)
+    monkeypatch.setattr(train, "training", broken)
     outcome = run.run(tiny())
     assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by nothing")
     assert isinstance(outcome.defect, ZeroDivisionError)
@@ -128,7 +129,7 @@ def test_a_crash_is_a_status_with_its_exception(monkeypatch):
 
 def test_flops_that_cannot_be_trusted_are_no_number(monkeypatch):
     """A count that differs from the arithmetic is not reported, and the case goes on."""
-    monkeypatch.setattr(run, "analytic_forward_flops", lambda *args, **kwargs: 1)
+    monkeypatch.setattr(train, "analytic_forward_flops", lambda *args, **kwargs: 1)
     metrics = run.run(tiny()).metrics
     for name in ("forward_flops", "train_flops"):
         assert metrics[name].value is None
@@ -165,7 +166,7 @@ def test_a_diagnosis_neither_trains_nor_changes_the_mode():
 
 def test_a_diagnosis_that_is_no_number_is_a_failure(monkeypatch):
     """A record holds finite numbers only, and none is left out in silence."""
-    monkeypatch.setattr(run, "diagnose", lambda *args, **kwargs: {"lambda": [0.2, float("nan")]})
+    monkeypatch.setattr(train, "diagnose", lambda *args, **kwargs: {"lambda": [0.2, float("nan")]})
     outcome = run.run(tiny())
     assert outcome.status == "failed"
     assert outcome.error == "diverged: lambda of the trained model is not finite: [0.2, nan]"
@@ -227,7 +228,7 @@ def test_seeds_trained_as_one_have_no_speed_and_no_memory_of_their_own():
 
 def test_a_seed_that_diverges_does_so_alone(monkeypatch):
     """The others go on without it to the end that they have alone."""
-    cases, original = three(), run.build
+    cases, original = three(), train.build
 
     def build(config, *, seed, **facts):
         model = original(config, seed=seed, **facts)
@@ -238,7 +239,7 @@ def test_a_seed_that_diverges_does_so_alone(monkeypatch):
         return model
 
     expected = [run.run(case).curves.train_loss for case in cases]
-    monkeypatch.setattr(run, "build", build)
+    monkeypatch.setattr(train, "build", build)
     outcomes = run.run_fused(cases)
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     assert outcomes[1].error.startswith("diverged: loss is ")
@@ -250,7 +251,7 @@ def test_a_seed_that_diverges_does_so_alone(monkeypatch):
 
 def test_a_seed_that_crashes_does_so_alone(monkeypatch):
     """An exception between the steps is that of one case."""
-    cases, original = three(), run.check_learned
+    cases, original = three(), train.check_learned
     calls = []
 
     def check(*args, **kwargs):
@@ -259,7 +260,7 @@ def test_a_seed_that_crashes_does_so_alone(monkeypatch):
             raise ZeroDivisionError("by nothing")
         original(*args, **kwargs)
 
-    monkeypatch.setattr(run, "check_learned", check)
+    monkeypatch.setattr(train, "check_learned", check)
     outcomes = run.run_fused(cases)
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     assert isinstance(outcomes[1].defect, ZeroDivisionError)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from vitbench.case import DataConfig, DatasetFacts
+from vitbench.configs.data import DataConfig, DatasetFacts
 from vitbench.data.sources import Split, default_folder, even_subset, load_split
 from vitbench.errors import InputError
 from vitbench.registry import AUGMENTATIONS, DATASETS
@@ -109,7 +109,7 @@ def test_facts_need_no_torch(photos):
     """A study is collected without waiting for torch, whatever its dataset."""
     program = (
         "import sys\n"
-        "from vitbench.case import DataConfig\n"
+        "from vitbench.configs.data import DataConfig\n"
         f"for name in {[config_of(name, photos).dataset for name in NAMES]}:\n"
         "    DataConfig(dataset=name).facts()\n"
         "print({'torch', 'torchvision', 'PIL'} & {*sys.modules})"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_loop import ALL_RIGHT, CPU
 from torch import nn
 
-from vitbench.case import TrainConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.data.batches import Batches, Normalization
 from vitbench.data.sources import Split
 from vitbench.training.loop import Curves, train

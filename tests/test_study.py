@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from strategies import values
 
 from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, Case, ModelConfig, TrainConfig, times
+from vitbench.case import SETTINGS, Case, times
+from vitbench.configs.model import ModelConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.study import ATTRIBUTE, Study
 
@@ -381,3 +383,14 @@ def test_a_given_question_stays():
     study.cases(test_a_given_question_stays)
     del test_a_given_question_stays.__dict__[ATTRIBUTE]
     assert study.question == "Which?"
+
+
+def test_settings_and_budgets_of_another_task_say_nothing():
+    """One command may run studies of several tasks."""
+    study = Study(
+        "cost", base=Case.of(settings={"measure.batch_size": 4}), baseline="one", arms={"one": {}}
+    )
+    (cell,) = study.expand(budget="smoke", seeds=1, settings={"dino.epochs": 3})
+    assert (cell.case.task, cell.case.measure.batch_size) == ("measure", 4)
+    with pytest.raises(InputError, match=r"did you mean 'dino\.epochs'"):
+        study.expand(budget="smoke", seeds=1, settings={"dino.epoch": 3})

@@ -17,7 +17,7 @@ from vitbench.errors import InputError, nearest
 from vitbench.settings import case_settings
 
 if TYPE_CHECKING:
-    from vitbench.training.loop import Progress
+    from vitbench.outcome import Standing
 
 FINE, FOUND, USAGE, DAMAGED = 0, 1, 2, 13
 
@@ -193,7 +193,7 @@ class _EpochLine:
         self._name = name
         self._open = False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Standing) -> None:
         text = progress.line(self._name)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1  # a longer one could not be overwritten

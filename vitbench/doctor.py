@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitbench.case import Case, ComputeConfig
+from vitbench.case import Case
+from vitbench.configs.compute import ComputeConfig
 from vitbench.environment import cores, machine_name, memory_gib
 from vitbench.errors import InputError
 from vitbench.records import Store

@@ -6,10 +6,10 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from vitbench.case import Case, digest
+from vitbench.case import TRAIN, Case, digest
 from vitbench.errors import InputError
 from vitbench.records import Record
-from vitbench.registry import registrations
+from vitbench.registry import REGISTRIES, registrations
 
 PACKAGE = Path(__file__).parent
 
@@ -22,8 +22,18 @@ NAMED = {
 }
 """Which setting names the parts of a registry, by the registry's variable."""
 
-RESULT_CODE = ("device.py", "run.py", "data", "models", "training", "measure")
-"""The files and folders of the package whose code decides what a record says."""
+RESULT_CODE = (
+    "device.py",
+    "outcome.py",
+    "run.py",
+    "tasks",
+    "data",
+    "models",
+    "training",
+    "measure",
+    "interpret",
+)
+"""The files and folders of the package whose code can decide what a record says."""
 
 
 def record_key(case: Case, *, study: str, version: int) -> str:
@@ -41,12 +51,13 @@ def record_key(case: Case, *, study: str, version: int) -> str:
 def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
     """Hash the syntax trees of the code that a case's result depends on.
 
-    Docstrings, comments and layout do not count. Nor do parts registered under a name
+    That is the file of its task and all that it imports, directly or not. Docstrings, comments and layout do not count. Nor do parts registered under a name
     that the case does not use: a new position embedding leaves the records of the others
     valid. Nor do imports that nothing else needs, nor `Study(…)` declarations, whose content
     is in the case.
     """
-    files = [file for name in RESULT_CODE for file in _python_files(PACKAGE / name)]
+    trains = [PACKAGE / "run.py"] if case.task == TRAIN else []  # it drives trainings, fused too
+    files = _imported([PACKAGE / "tasks" / f"{case.task}.py", *trains])
     files += [study_file] if study_file else []
     kept = _reached([_parse(file).body for file in files], case)
     return digest([_dump(node) for body in kept for node in _without_idle_imports(body)])
@@ -61,8 +72,38 @@ def is_current(record: Record, *, study_file: Path | None) -> bool:
     return record.code == code_fingerprint(case, study_file=study_file)
 
 
+def _imported(files: list[Path]) -> list[Path]:
+    """Return these files, the registries' own, and all of the result code that they import."""
+    result_code = {file for name in RESULT_CODE for file in _python_files(PACKAGE / name)}
+    todo = [*files, *(_file(registry.module) for registry in REGISTRIES)]
+    found: set[Path] = set()
+    while todo:
+        file = todo.pop()
+        if file in result_code and file not in found:
+            found.add(file)
+            todo += map(_file, _modules(_parse(file)))
+    return sorted(found)
+
+
 def _python_files(path: Path) -> list[Path]:
     return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _file(module: str) -> Path:
+    """Return where a module of the package lies, if it is one: `vitbench.data.mix`."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _modules(tree: ast.Module) -> list[str]:
+    """Name every module that a file imports, anywhere; `from package import name` may be one."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def _strings(value: object) -> list[str]:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from vitbench import checkpoint, device
-from vitbench.case import Case
+from vitbench.case import SETTINGS, TASK_SETTINGS, Case
 from vitbench.environment import describe
-from vitbench.errors import InputError
+from vitbench.errors import InputError, nearest
 from vitbench.fingerprint import code_fingerprint
 from vitbench.obtain import Ran, make_record
+from vitbench.outcome import Standing
 from vitbench.records import Record, Store
 from vitbench.run import run
 from vitbench.study import Cell, Study
-from vitbench.training.loop import Progress
 from vitbench.training.state import State, read_state, write_state
 
 STATE = "training.state"
@@ -76,6 +76,8 @@ def describe_case(name: str, *, budget: str, seed: int, settings: dict[str, obje
     settings: dotted settings, which beat the budget's
     raises: InputError for what is not a valid case or name
     """
+    if others := sorted(settings.keys() & TASK_SETTINGS.keys()):
+        raise InputError(f"{others[0]} says nothing to a training; {nearest(others[0], SETTINGS)}")
     (cell,) = _study(name).expand(budget=budget, seeds=1, settings=settings)
     return dataclasses.replace(cell, case=dataclasses.replace(cell.case, seed=seed))
 
@@ -89,7 +91,7 @@ def begin(
     cell: Cell,
     *,
     data_dir: Path | None = None,
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Standing], None] | None = None,
 ) -> Finished:
     """Train a cell in a folder that has no training yet.
 
@@ -117,7 +119,7 @@ def resume(
     folder: Path,
     *,
     data_dir: Path | None = None,
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Standing], None] | None = None,
 ) -> Finished:
     """Go on with a training that was cut off; it ends as it would have, bit for bit on a CPU.
 
@@ -156,7 +158,7 @@ def _train(
     begun: Begun,
     *,
     start: State | None,
-    on_epoch: Callable[[Progress], None] | None,
+    on_epoch: Callable[[Standing], None] | None,
 ) -> Finished:
     store = Store(folder / "results", option="-o")
     store.check_writable()

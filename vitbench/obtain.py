@@ -17,14 +17,14 @@ from vitbench.environment import describe
 from vitbench.errors import InputError
 from vitbench.fingerprint import code_fingerprint, record_key
 from vitbench.measure.calibration import read_cpu_time, shares
+from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
-from vitbench.run import Outcome, run, run_fused
+from vitbench.run import run, run_fused
 from vitbench.settings import Rerun
 from vitbench.study import Cell
 from vitbench.training.fused import CannotFuseError
-from vitbench.training.loop import Progress
 
-OnEpoch = Callable[[Cell, Progress], None]
+OnEpoch = Callable[[Cell, Standing], None]
 
 
 class NoRecordError(InputError):
@@ -218,7 +218,7 @@ def _fused_runs(
     started, clock = datetime.now(UTC), time.perf_counter()
     by_case = {cell.case: cell for cell in cells}
 
-    def heard(case: Case, progress: Progress) -> None:
+    def heard(case: Case, progress: Standing) -> None:
         if on_epoch is not None:
             on_epoch(by_case[case], progress)
 

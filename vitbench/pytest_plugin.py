@@ -130,7 +130,7 @@ class Session:
         self.config = config
         self.settings = settings
         self.mistakes: list[str] = []
-        self.overridden: dict[str, list[str]] = {}
+        self.overridden: list[str] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
@@ -232,11 +232,16 @@ class Session:
     # collection -----------------------------------------------------------------------------
 
     def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override."""
-        varied = {path for arm in study.arms.values() for path in arm}
-        lost = sorted(varied & self.settings.case_settings().keys())
-        if lost:
-            self.overridden[study.name] = lost
+        """Remember settings that a study's own arms override, or that its task does not have."""
+        given = self.settings.case_settings().keys()
+        reasons = {
+            "whose arms set it": given & {path for arm in study.arms.values() for path in arm},
+            f"whose task is {study.base.task}": given - study.base.settings().keys(),
+        }
+        for reason, lost in reasons.items():
+            if lost:
+                paths = ", ".join(sorted(lost))
+                self.overridden.append(f"{paths} has no effect in study {study.name}, {reason}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self) -> None:
@@ -272,10 +277,7 @@ class Session:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Warn of settings that have no effect."""
-        return [
-            f"vitbench: {', '.join(paths)} has no effect in study {study}, whose arms set it"
-            for study, paths in self.overridden.items()
-        ]
+        return [f"vitbench: {line}" for line in self.overridden]
 
     # the end --------------------------------------------------------------------------------
 

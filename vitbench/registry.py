@@ -35,7 +35,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, *, variable: str, module: str) -> None:
         self.kind = kind
         self._variable = variable
-        self._module = module
+        self.module = module
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         """Return the entry of `name`; raises InputError with near names for an unknown one."""
         if name not in self._entries:
-            importlib.import_module(self._module)
+            importlib.import_module(self.module)
         self.check(name)
         return self._entries[name]
 
@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Every registered name, vitbench's own first, in the order of the source."""
-        own = () if self._module in sys.modules else _declared(self._module, self._variable)
+        own = () if self.module in sys.modules else _declared(self.module, self._variable)
         return tuple(dict.fromkeys([*own, *self._entries]))
 
 
@@ -104,3 +104,4 @@ POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )
 MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.models.vit")
+REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)

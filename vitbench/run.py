@@ -1,67 +1,20 @@
-"""Run a case: build, train, test, and count what it cost."""
+"""Run a case: its task does the work, and how it ended is noted, whatever happens."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor, nn
-
-from vitbench import device
-from vitbench.case import Case
-from vitbench.checkpoint import Checkpoint
-from vitbench.data.batches import Batches, Normalization, ordered
-from vitbench.data.sources import load_split
-from vitbench.errors import InputError
-from vitbench.measure.flops import (
-    analytic_forward_flops,
-    checked_forward_flops,
-    count_parameters,
-)
-from vitbench.measure.memory import peak_mib, reset_peak
-from vitbench.models.vit import build
-from vitbench.records import Metric, Predictions, Status
-from vitbench.training.evaluation import Evaluation, diagnose, evaluate
+from vitbench.case import TRAIN, Case
+from vitbench.outcome import Conditions, Outcome, Standing, noted
+from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import (
-    Curves,
-    DivergedError,
-    Progress,
-    Samples,
-    TimeLimitError,
-    check_learned,
-    drive,
-    training,
-)
-from vitbench.training.state import DamagedStateError, State
+from vitbench.training.loop import drive
+from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
-
-EVALUATION_BATCH = 500
-"""Images of one batch of an evaluation."""
-DIAGNOSED_IMAGES = 64
-"""Test images that a model is given for its diagnostics."""
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What a case gave; `defect` is an exception that `error` alone does not explain."""
-
-    status: Status = "ok"
-    error: str | None = None
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    curves: Curves = field(default_factory=Curves)
-    diagnostics: Samples = field(default_factory=dict)
-    predictions: Predictions | None = None
-    trained: Checkpoint | None = None
-    defect: Exception | None = None
-
-    def samples(self) -> Samples:
-        """Return every series of the record: of the training, and of the trained model."""
-        return {**self.curves.samples(), **self.diagnostics}
 
 
 def run(
@@ -69,7 +22,7 @@ def run(
     *,
     data_dir: Path | None = None,
     alone: bool = True,
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Standing], None] | None = None,
     start: State | None = None,
     on_state: Callable[[State], None] | None = None,
 ) -> Outcome:
@@ -82,18 +35,23 @@ def run(
     raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
     outcome = Outcome()
-    with _noted(outcome):
-        drive(
-            _classify(
-                case,
-                outcome,
-                data_dir=data_dir,
-                speed_reason=None if alone else "other cases ran beside this one",
-                on_epoch=on_epoch,
-                start=start,
-                on_state=on_state,
+    conditions = Conditions(data_dir=data_dir, alone=alone, on_epoch=on_epoch)
+    with noted(outcome):
+        if case.task != TRAIN:
+            task = importlib.import_module(f"vitbench.tasks.{case.task}")
+            task.perform(case, outcome, conditions=conditions)
+        else:
+            drive(
+                train.steps(
+                    case,
+                    outcome,
+                    data_dir=data_dir,
+                    speed_reason=conditions.speed_reason,
+                    on_epoch=on_epoch,
+                    start=start,
+                    on_state=on_state,
+                )
             )
-        )
     return outcome
 
 
@@ -101,7 +59,7 @@ def run_fused(
     cases: Sequence[Case],
     *,
     data_dir: Path | None = None,
-    on_epoch: Callable[[Case, Progress], None] | None = None,
+    on_epoch: Callable[[Case, Standing], None] | None = None,
 ) -> list[Outcome]:
     """Run cases that are the same but for their seed, with their models trained as one.
 
@@ -110,12 +68,16 @@ def run_fused(
     that of a seed, so that there is none.
     raises: InputError as `run`, CannotFuseError for models that have to be trained one by one
     """
+    if tasks := sorted({case.task for case in cases} - {TRAIN}):
+        raise CannotFuseError(f"the task is {tasks[0]}")
+    if any(case.compute.compile for case in cases):
+        raise CannotFuseError("compute.compile is on")
     outcomes = [Outcome() for _ in cases]
     fused = FusedSteps()
     steps: dict[int, Step] = {}
     reason = f"{len(cases)} seeds were trained as one"
     lanes = [
-        _classify(
+        train.steps(
             case,
             outcome,
             data_dir=data_dir,
@@ -128,7 +90,7 @@ def run_fused(
     ]
 
     def go_on(place: int, taken: Taken | None) -> None:
-        with _noted(outcomes[place]), suppress(StopIteration):
+        with noted(outcomes[place]), suppress(StopIteration):
             steps[place] = lanes[place].send(taken)  # type: ignore[arg-type]  # None begins
 
     for place in range(len(cases)):
@@ -148,149 +110,3 @@ def run_fused(
     for outcome in outcomes:
         outcome.curves.images_per_second.clear()
     return outcomes
-
-
-@contextmanager
-def _noted(outcome: Outcome) -> Iterator[None]:
-    """Note in the outcome how a case ended that did not end well."""
-    try:
-        yield
-    except (InputError, DamagedStateError):
-        raise
-    except DivergedError as error:
-        outcome.status, outcome.error = "failed", str(error)
-    except TimeLimitError as error:
-        outcome.status, outcome.error = "timeout", str(error)
-    except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        if device.is_out_of_memory(error):
-            outcome.status, outcome.error = "oom", f"out of memory: {first_line}"
-        else:
-            outcome.status, outcome.error = "failed", f"{type(error).__name__}: {first_line}"
-            outcome.defect = error
-
-
-def _classify(
-    case: Case,
-    outcome: Outcome,
-    *,
-    data_dir: Path | None,
-    speed_reason: str | None,
-    memory_reason: str | None = None,
-    on_epoch: Callable[[Progress], None] | None,
-    start: State | None = None,
-    on_state: Callable[[State], None] | None = None,
-    together: int = 1,
-) -> Generator[Step, Taken, None]:
-    """Run a case up to its last step, each of which is taken by the caller, and fill the outcome."""
-    facts, compute = case.data.facts(), case.compute
-    train_split, test_split = (
-        load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
-    )
-    normalization = Normalization.of(train_split)
-    model = build(
-        case.model,
-        image_px=facts.image_px,
-        channels=facts.channels,
-        num_classes=facts.num_classes,
-        seed=case.seed,
-    ).to(compute.device)
-    batches = Batches(
-        train_split,
-        batch_size=case.train.batch_size,
-        augment=case.data.augment,
-        device=compute.device,
-        seed=case.seed,
-        normalization=normalization,
-        mix=case.data.mix,
-        mixed_epochs=case.train.epochs * (1 - case.data.mix_off_share),
-    )
-
-    def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
-        return ordered(
-            test_split, batch_size=size, device=compute.device, normalization=normalization
-        )
-
-    def test() -> Evaluation:
-        return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
-
-    example = next(iter(batches.epoch(0)))[0][:1]
-    flops, flops_reason = _forward_flops(case, model, example)
-    reset_peak(compute.device)
-    final = yield from training(
-        model,
-        batches,
-        config=case.train,
-        compute=compute,
-        curves=outcome.curves,
-        test=test,
-        on_epoch=on_epoch,
-        start=start,
-        on_state=on_state,
-        together=together,
-    )
-    check_learned(
-        outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
-    )
-    peak, peak_reason = (None, memory_reason) if memory_reason else peak_mib(compute.device)
-    if not math.isfinite(final.loss):
-        raise DivergedError(f"diverged: test loss is {final.loss}")
-    outcome.predictions = Predictions(
-        predicted=final.predicted.numpy(),
-        target=final.target.numpy(),
-        confidence=final.confidence.numpy(),
-    )
-    outcome.trained = Checkpoint(
-        model=model,
-        case=case,
-        image_px=facts.image_px,
-        normalization=normalization,
-        class_names=train_split.class_names,
-    )
-    images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
-    diagnostics = diagnose(model, images, compute=compute)
-    for name, series in diagnostics.items():
-        if not all(map(math.isfinite, series)):
-            raise DivergedError(f"diverged: {name} of the trained model is not finite: {series}")
-    outcome.diagnostics = diagnostics
-    steps = len(outcome.curves.train_loss)
-    train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
-    per_epoch = batches.steps_per_epoch * case.train.batch_size
-    last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
-    outcome.metrics = {
-        "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
-        "test_loss": Metric(value=final.loss, unit="nats", better="lower"),
-        "train_loss": Metric(value=sum(last_epoch) / len(last_epoch), unit="nats", better="lower"),
-        "train_images_per_second": Metric(
-            value=None if speed_reason else outcome.curves.steady_images_per_second,
-            unit="img/s",
-            better="higher",
-            reason=speed_reason,
-        ),
-        "train_seconds": Metric(
-            value=None if speed_reason else outcome.curves.seconds(images_per_epoch=per_epoch),
-            unit="s",
-            better="lower",
-            reason=speed_reason,
-        ),
-        "train_steps": Metric(value=float(steps), unit="steps"),
-        "train_flops": Metric(value=train_flops, unit="FLOP", better="lower", reason=flops_reason),
-        "forward_flops": Metric(value=flops, unit="FLOP", better="lower", reason=flops_reason),
-        "parameters": Metric(value=float(count_parameters(model)), better="lower"),
-        "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
-    }
-
-
-def _forward_flops(case: Case, model: nn.Module, example: Tensor) -> tuple[int | None, str | None]:
-    """Count the FLOPs of one image; None and the reason where the count cannot be checked."""
-    facts = case.data.facts()
-    try:
-        expected = analytic_forward_flops(
-            case.model,
-            image_px=facts.image_px,
-            channels=facts.channels,
-            num_classes=facts.num_classes,
-        )
-    except InputError as error:  # a model of somebody else's
-        return None, str(error)
-    return checked_forward_flops(model, example, expected=expected)

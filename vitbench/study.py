@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, Case, Setting
+from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, TASKS, Case, Setting
 from vitbench.errors import InputError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -130,9 +130,9 @@ class Study:
                 f"and '_.+-', 150 at most, such as arms={{{near!r}: {{…}}}}"
             )
         for path in settings:
-            if path not in SETTINGS:
+            if path not in ALL_SETTINGS:
                 raise InputError(
-                    f"study {self.name!r}: unknown setting {path!r}; {nearest(path, SETTINGS)}"
+                    f"study {self.name!r}: unknown setting {path!r}; {nearest(path, ALL_SETTINGS)}"
                 )
 
     def _baseline(self, given: str | Mapping[str, Setting]) -> str:
@@ -204,20 +204,30 @@ class Study:
         ]
 
     def _base(self, budget: str, settings: Mapping[str, Setting]) -> Case:
-        """The budget fills what the settings do not name and the study left at its default."""
-        spend, default = BUDGETS[budget], Case()
+        """The budget fills what the settings do not name and the study left at its default.
+
+        Settings of another task than the study's say nothing to it.
+        """
+        spend, own = BUDGETS[budget], self.base.settings()
         dataset = settings.get("data.dataset", self.base.data.dataset)
         values = spend.settings if dataset == EMBEDDED else {**spend.settings, **spend.real}
         untouched = {
             path: value
             for path, value in values.items()
-            if self.base.get(path) == default.get(path)
+            if path in own and own[path] == _default(path)
         }
-        return dataclasses.replace(self.base, budget=budget).replace({**untouched, **settings})
+        given = {p: v for p, v in settings.items() if p in own or p not in TASK_SETTINGS}
+        return dataclasses.replace(self.base, budget=budget).replace({**untouched, **given})
 
 
 EMBEDDED = Case().data.dataset
 """The dataset that needs no files."""
+
+
+def _default(path: str) -> object:
+    section, _, name = path.partition(".")
+    return getattr({**SECTIONS, **TASKS}[section](), name)
+
 
 ATTRIBUTE = "vitbench_study"
 """Where `Study.cases` leaves the study on the decorated test."""

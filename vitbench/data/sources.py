@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vitbench.case import DataConfig, DatasetFacts
+from vitbench.configs.data import DataConfig, DatasetFacts
 from vitbench.errors import InputError
 from vitbench.registry import DATASETS
 

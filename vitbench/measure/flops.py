@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vitbench.case import ModelConfig
+from vitbench.configs.model import ModelConfig
 from vitbench.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitbench.case import ModelConfig
+from vitbench.configs.model import ModelConfig
 
 
 class ConvStem(nn.Module):

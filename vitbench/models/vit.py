@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitbench.case import ModelConfig
+from vitbench.configs.model import ModelConfig
 from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.attention import Attention, Taps
@@ -121,6 +121,11 @@ class ViT(nn.Module):
     def num_prefix(self) -> int:
         """Number of tokens before the patch tokens: the class token, then the registers."""
         return int(self.class_token is not None) + self.config.registers
+
+    @property
+    def images_apart(self) -> bool:
+        """Whether an image's logits depend on no other image of its batch, and on no draw."""
+        return self.config.drop_path == 0 or not self.training
 
     def forward(self, images: Tensor, taps: Taps | None = None) -> Tensor:
         """Map images to logits.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitbench.case import TrainConfig
+from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.training.muon import Muon
 

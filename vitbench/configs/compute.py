@@ -1,0 +1,31 @@
+"""Where a case is computed, and in which number format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from vitbench.configs.checks import check_choices, one_of, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Where and in which number format a case is computed.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps"
+    precision: "fp32", or "bf16" for autocast; "auto" is resolved by `vitbench.device`
+    compile: train with the forward and backward pass compiled (torch.compile; on CUDA with CUDA
+        graphs). A minute at the start, which pays on a GPU; on a CPU it is no faster (measured)
+    """
+
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None,
+            one_of("compute.device", self.device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
+        )
+        check_choices(self, section="compute")

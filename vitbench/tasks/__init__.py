@@ -1,0 +1,1 @@
+"""What a case can ask for: one file for each task."""

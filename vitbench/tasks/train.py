@@ -1,0 +1,159 @@
+"""Train a classifier, test it, and count what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vitbench.case import Case
+from vitbench.checkpoint import Checkpoint
+from vitbench.data.batches import Batches, Normalization, ordered
+from vitbench.data.sources import load_split
+from vitbench.errors import InputError
+from vitbench.measure.flops import (
+    analytic_forward_flops,
+    checked_forward_flops,
+    count_parameters,
+)
+from vitbench.measure.memory import peak_mib, reset_peak
+from vitbench.models.vit import build
+from vitbench.outcome import Outcome, Standing
+from vitbench.records import Metric, Predictions
+from vitbench.training.evaluation import Evaluation, diagnose, evaluate
+from vitbench.training.loop import DivergedError, check_learned, training
+from vitbench.training.state import State
+from vitbench.training.step import Step, Taken
+
+EVALUATION_BATCH = 500
+"""Images of one batch of an evaluation."""
+DIAGNOSED_IMAGES = 64
+"""Test images that a model is given for its diagnostics."""
+
+
+def steps(
+    case: Case,
+    outcome: Outcome,
+    *,
+    data_dir: Path | None,
+    speed_reason: str | None,
+    memory_reason: str | None = None,
+    on_epoch: Callable[[Standing], None] | None,
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
+    together: int = 1,
+) -> Generator[Step, Taken, None]:
+    """Run a case up to its last step, each of which is taken by the caller, and fill the outcome."""
+    facts, compute = case.data.facts(), case.compute
+    train_split, test_split = (
+        load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
+    )
+    normalization = Normalization.of(train_split)
+    model = build(
+        case.model,
+        image_px=facts.image_px,
+        channels=facts.channels,
+        num_classes=facts.num_classes,
+        seed=case.seed,
+    ).to(compute.device)
+    batches = Batches(
+        train_split,
+        batch_size=case.train.batch_size,
+        augment=case.data.augment,
+        device=compute.device,
+        seed=case.seed,
+        normalization=normalization,
+        mix=case.data.mix,
+        mixed_epochs=case.train.epochs * (1 - case.data.mix_off_share),
+    )
+
+    def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        return ordered(
+            test_split, batch_size=size, device=compute.device, normalization=normalization
+        )
+
+    def test() -> Evaluation:
+        return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
+
+    example = next(iter(batches.epoch(0)))[0][:1]
+    flops, flops_reason = _forward_flops(case, model, example)
+    reset_peak(compute.device)
+    final = yield from training(
+        model,
+        batches,
+        config=case.train,
+        compute=compute,
+        curves=outcome.curves,
+        test=test,
+        on_epoch=on_epoch,
+        start=start,
+        on_state=on_state,
+        together=together,
+    )
+    check_learned(
+        outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
+    )
+    peak, peak_reason = (None, memory_reason) if memory_reason else peak_mib(compute.device)
+    if not math.isfinite(final.loss):
+        raise DivergedError(f"diverged: test loss is {final.loss}")
+    outcome.predictions = Predictions(
+        predicted=final.predicted.numpy(),
+        target=final.target.numpy(),
+        confidence=final.confidence.numpy(),
+    )
+    outcome.trained = Checkpoint(
+        model=model,
+        case=case,
+        image_px=facts.image_px,
+        normalization=normalization,
+        class_names=train_split.class_names,
+    )
+    images, _ = next(iter(test_batches(DIAGNOSED_IMAGES)))
+    diagnostics = diagnose(model, images, compute=compute)
+    for name, series in diagnostics.items():
+        if not all(map(math.isfinite, series)):
+            raise DivergedError(f"diverged: {name} of the trained model is not finite: {series}")
+    outcome.diagnostics = diagnostics
+    steps = len(outcome.curves.train_loss)
+    train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
+    per_epoch = batches.steps_per_epoch * case.train.batch_size
+    last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
+    outcome.metrics = {
+        "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
+        "test_loss": Metric(value=final.loss, unit="nats", better="lower"),
+        "train_loss": Metric(value=sum(last_epoch) / len(last_epoch), unit="nats", better="lower"),
+        "train_images_per_second": Metric(
+            value=None if speed_reason else outcome.curves.steady_images_per_second,
+            unit="img/s",
+            better="higher",
+            reason=speed_reason,
+        ),
+        "train_seconds": Metric(
+            value=None if speed_reason else outcome.curves.seconds(images_per_epoch=per_epoch),
+            unit="s",
+            better="lower",
+            reason=speed_reason,
+        ),
+        "train_steps": Metric(value=float(steps), unit="steps"),
+        "train_flops": Metric(value=train_flops, unit="FLOP", better="lower", reason=flops_reason),
+        "forward_flops": Metric(value=flops, unit="FLOP", better="lower", reason=flops_reason),
+        "parameters": Metric(value=float(count_parameters(model)), better="lower"),
+        "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
+    }
+
+
+def _forward_flops(case: Case, model: nn.Module, example: Tensor) -> tuple[int | None, str | None]:
+    """Count the FLOPs of one image; None and the reason where the count cannot be checked."""
+    facts = case.data.facts()
+    try:
+        expected = analytic_forward_flops(
+            case.model,
+            image_px=facts.image_px,
+            channels=facts.channels,
+            num_classes=facts.num_classes,
+        )
+    except InputError as error:  # a model of somebody else's
+        return None, str(error)
+    return checked_forward_flops(model, example, expected=expected)
