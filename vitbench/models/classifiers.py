@@ -21,7 +21,7 @@ def timm_model(
     identifier: str, *, weights: str | None, seed: int, num_classes: int | None
 ) -> ForeignModel:
     """Build a model of timm; see `vitbench.models.pretrained.open_model`."""
-    timm = library("timm", extra="timm")
+    timm = library("timm")
     if identifier not in timm.list_models():
         raise InputError(
             f"timm has no model {identifier!r}; {near_names(identifier, timm.list_models())}"

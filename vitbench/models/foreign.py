@@ -76,13 +76,13 @@ class ForeignModel:
         return self.weights is not None
 
 
-def library(module: str, *, extra: str) -> Any:
-    """Import an optional library; raises InputError that says how to install it."""
+def library(module: str) -> Any:
+    """Import a library that most studies do without; raises InputError where it is broken."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"{module} is not installed ({error}); pip install 'vitbench[{extra}]'"
+            f"{module} cannot be imported ({error}); install vitbench again"
         ) from error
 
 

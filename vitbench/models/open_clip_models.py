@@ -48,7 +48,7 @@ def open_clip_model(
         with an `open_clip_config.json`, that holds a configuration in open_clip's format
     small: a model of the same kind with one block a stage, for images of 64 px, without text
     """
-    open_clip = library("open_clip", extra="clip")
+    open_clip = library("open_clip")
     config, settings = _configuration(open_clip, identifier)
     if small:
         config, text = _small(config, identifier), False
@@ -186,7 +186,7 @@ def _is_selective_half(state: Mapping[str, Tensor]) -> bool:
 def _load(clip: nn.Module, state: dict[str, Tensor], *, source: Path) -> None:
     """Load weights into a model whose text tower may stand in a module of its own."""
     if not hasattr(clip, "text_projection"):
-        convert = library("open_clip.model", extra="clip").convert_to_custom_text_state_dict
+        convert = library("open_clip.model").convert_to_custom_text_state_dict
         state = convert(state)
     load_state(clip, state, source=source)
 

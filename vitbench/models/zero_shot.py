@@ -55,7 +55,7 @@ def templates(name: str) -> list[Template]:
             "or a sentence with {} for the class"
         )
     if name in ("openai80", "openai7"):
-        open_clip = library("open_clip", extra="clip")
+        open_clip = library("open_clip")
         found = {
             "openai80": open_clip.OPENAI_IMAGENET_TEMPLATES,
             "openai7": open_clip.SIMPLE_IMAGENET_TEMPLATES,
