@@ -66,7 +66,8 @@ class Network(nn.Module):
 
     def __init__(self, backbone: ViT, config: DinoConfig, *, seed: int) -> None:
         super().__init__()
-        with randomness(seed, "init"):  # the layers' constructors draw, too
+        device = backbone.head.weight.device
+        with randomness(seed, "init"), device:  # the layers' constructors draw, too
             head = ProjectionHead(
                 width=backbone.config.width,
                 hidden=config.head_hidden,
@@ -75,7 +76,7 @@ class Network(nn.Module):
             )
         initialise(nn.ModuleDict({"dino_head": head}), seed=seed)
         self.backbone = backbone
-        self.head = head.to(backbone.head.weight.device)
+        self.head = head
 
     def forward(self, *views: Tensor | None, images: int) -> Tensor:
         """Map views, each (v·b, c, h, w), to the head's outputs for all, (v, b, p)."""
