@@ -211,6 +211,8 @@ def _draw_norms(figure: Any, look: ModelLook) -> str:
         values = np.percentile(look.norms, at, axis=1)
         axes.plot(layers, values, color=colour, label=name, marker="o", markersize=3)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     _finish(axes, len(look.norms), "length of a patch token")
     axes.legend(fontsize=7.5)
     worst = int(look.outliers.argmax())
@@ -248,10 +250,10 @@ def _draw_similarity(figure: Any, similarity: Array) -> str:
                 one.set_ylabel(f"{row}")
     bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), shrink=0.8)
     bar.set_label("cosine")
-    thinned = " (a part of them)" if len(rows) * len(columns) < similarity[0, 0].size else ""
+    shown = len(rows) * len(columns)
     return (
-        "Position embeddings: each picture shows how alike the vector of one patch"
-        f"{thinned}, at its row and column, is to those of all patches."
+        "Position embeddings: each picture shows how alike the vector of one patch, at the row and "
+        f"column given, is to those of all patches; {shown} of {similarity[0, 0].size} are shown."
     )
 
 
