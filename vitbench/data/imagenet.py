@@ -29,7 +29,7 @@ def imagenet_places(class_names: Sequence[str]) -> list[int] | None:
             return list(range(NUM_CLASSES))
         raise InputError(
             f"{len(class_names)} folders named by WordNet numbers, not the 1000 of ImageNet-1k; "
-            "pip install 'vitbench[timm]', which knows the place of each"
+            "timm, which is not installed, knows the place of each"
         )
     if unknown := [name for name in class_names if name not in known]:
         raise InputError(
@@ -62,7 +62,6 @@ def words(class_names: Sequence[str]) -> list[str]:
         known: Sequence[str] = import_module("open_clip").IMAGENET_CLASSNAMES
     except ImportError as error:
         raise InputError(
-            f"the names of ImageNet's classes are open_clip's ({error}); "
-            "pip install 'vitbench[clip]'"
+            f"the names of ImageNet's classes are open_clip's ({error}); install vitbench again"
         ) from error
     return [known[place] for place in places]

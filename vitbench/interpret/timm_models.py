@@ -72,7 +72,7 @@ def make_timm_model(name: str, **settings: Any) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise InputError("timm is not installed; pip install 'vitbench[timm]'") from error
+        raise InputError("timm is not installed; install vitbench again") from error
     known = name.partition(".")[0]
     if known not in timm.list_models():
         close = nearest(known, timm.list_models()).partition("known:")[0].strip()

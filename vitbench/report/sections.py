@@ -266,10 +266,8 @@ def _origin(records: Sequence[Record]) -> list[tuple[str, str]]:
 def _commands(table: Table) -> list[str]:
     """The commands that made the records, the newest first."""
     newest = sorted(table.records, key=lambda record: record.started, reverse=True)
-    found = dict.fromkeys(
-        shlex.join(map(str, record.environment.get("command") or [])) for record in newest
-    )
-    return [command for command in found if command][:MAX_COMMANDS]
+    found = dict.fromkeys(tuple(r.environment.get("command") or ()) for r in newest)
+    return [shlex.join(map(str, command)) for command in found if command][:MAX_COMMANDS]
 
 
 def _download(name: str, text: str) -> dict[str, str]:
