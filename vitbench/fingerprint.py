@@ -52,14 +52,25 @@ def record_key(case: Case, *, study: str, version: int) -> str:
 
 
 def _named_files(case: Case) -> dict[str, str]:
-    """Hash the files that the settings of a task name: weights, or a model's configuration."""
+    """Hash the files that the settings of a task name: weights, or a model's configuration.
+
+    A file is named by a whole setting, or behind a colon (`open_clip:FILE`) or an at sign
+    (`timm:NAME@FILE`).
+    """
     found = {}
     for path, value in case.settings().items():
         if path in TASK_SETTINGS and isinstance(value, str):
-            for file in map(Path, (value, value.partition(":")[2])):
+            for file in map(Path, (value, value.partition(":")[2], value.rpartition("@")[2])):
                 if file.is_file():
-                    found[path] = hashlib.sha256(file.read_bytes()).hexdigest()
+                    stat = file.stat()
+                    found[path] = _hash_file(file, stat.st_size, stat.st_mtime_ns)
     return found
+
+
+@cache
+def _hash_file(file: Path, size: int, changed_ns: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def code_fingerprint(case: Case, *, study_file: Path | None) -> str:

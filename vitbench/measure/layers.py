@@ -82,8 +82,8 @@ def _attention_pool(module: Any, _: object, output: Tensor) -> int:
     """Every token asks, though only the first one's answer is used."""
     n, d = module.positional_embedding.shape
     images = output.numel() // module.c_proj.out_features
-    out = module.c_proj.out_features
-    return images * int(3 * n * d * d + 2 * n * n * d + n * d * out)
+    out: int = module.c_proj.out_features
+    return int(images * (3 * n * d * d + 2 * n * n * d + n * d * out))
 
 
 def _projection(module: Any, given: tuple[Tensor, ...], _: object) -> int:
