@@ -7,6 +7,7 @@ import copy
 import importlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,9 @@ def _require_tf32(device: str) -> None:
 def _quantised(model: nn.Module) -> nn.Module:
     """Return a copy whose linear layers multiply 8-bit numbers, scaled anew for every token."""
     try:
-        torchao: Any = importlib.import_module("torchao.quantization")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own source, as it is compiled
+            torchao: Any = importlib.import_module("torchao.quantization")
     except ImportError as error:
         raise UnsupportedError(f"torchao, which quantises, is not installed ({error})") from error
     model = copy.deepcopy(model)
