@@ -19,6 +19,7 @@ from vitbench.measure.precision import (
     tf32,
     tolerance,
 )
+from vitbench.measure.size import weights_mib
 from vitbench.models.pretrained import open_model
 
 open_clip = pytest.importorskip("open_clip")
@@ -53,6 +54,20 @@ def test_a_format_rounds_and_no_more(encoder, precision):
     assert (found.max_abs == 0) == (precision == "fp32")
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_quantised_layers_round_and_take_less(encoder):
+    """Where torchao is installed and can; a model without layers that it quantises says so."""
+    model, images = encoder
+    try:
+        variant = make_variant(model, precision="int8", device="cpu")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    with torch.inference_mode():
+        found = compare_outputs(variant.run(images), outputs(model, images, "fp32"))
+    assert found.defect(tolerance("int8")) is None
+    assert found.max_abs > 0
+    assert weights_mib(variant.module) < weights_mib(model)
 
 
 @pytest.mark.parametrize("precision", FORMATS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -164,3 +165,23 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content, message):
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(InputError, match=message):
         open_model(configured(tmp_path, TINY), weights=str(file))
+
+
+def test_a_program_is_not_run_for_its_weights(tmp_path):
+    """A TorchScript archive, as OpenAI publishes, is refused with what to give instead."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
+    with pytest.raises(InputError, match="is a TorchScript archive, a program; expected its"):
+        open_model(configured(tmp_path, TINY), weights=str(tmp_path / "program.pt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is not a configuration of open_clip"), ('{"embed_dim": 4}', "has no vision_cfg")],
+)
+def test_a_configuration_that_is_none_is_refused(tmp_path, content, message):
+    """Naming the file."""
+    (tmp_path / "tiny.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        open_model(f"open_clip:{tmp_path / 'tiny.json'}")

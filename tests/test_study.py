@@ -216,6 +216,13 @@ def test_the_budget_gives_the_number_of_seeds(budget, seeds):
     assert len(study.expand(budget=budget, seeds=2)) == 2 * 2
 
 
+def test_a_study_may_want_its_own_number_of_seeds():
+    """Unless the user says how many."""
+    study = Study("s", base=Case(), arms={"a": {}}, baseline="a", question="?", seeds=2)
+    assert [len(study.expand(budget=name)) for name in ("smoke", "quick")] == [2, 2]
+    assert len(study.expand(budget="quick", seeds=3)) == 3
+
+
 def test_times_scales_what_the_budget_gives():
     """A factor of the budget's value, whatever the budget."""
     study = make_study(arms={"half": {"train.epochs": times(0.5)}}, factors=None, baseline="half")

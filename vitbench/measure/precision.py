@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,8 +30,9 @@ TOLERANCES: dict[str, Tolerance] = {
 """By number format, for features: some 10 to 30 roundings of 2⁻²⁴ (of sums in another order),
 2⁻¹¹, 2⁻⁸ or 2⁻⁷ of the largest. Beyond, it is another model, not a rounded one."""
 
-UNSUPPORTED = ("not implemented for", "mixed dtype", "not supported", "Unsupported")
-"""Words of torch for an operation that a device does not have in a number format."""
+UNSUPPORTED = ("not implemented for", "mixed dtype", "not supported", "C++ compiler")
+"""Words of torch for an operation that a device does not have in a number format, and for a missing
+compiler."""
 
 
 class UnsupportedError(RuntimeError):
@@ -130,15 +134,30 @@ def fresh_compiler(folder: str | None = None) -> Iterator[str]:
     folder: of a cache to use again
     """
     from torch._inductor import config
-    from torch._inductor.utils import fresh_cache
+    from torch._inductor.utils import clear_caches
 
-    torch._dynamo.reset()
     with contextlib.ExitStack() as stack:
         folder = folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="vitbench"))
-        stack.enter_context(fresh_cache(dir=folder, delete=False))
+        stack.enter_context(_environment("TORCHINDUCTOR_CACHE_DIR", folder))
+        stack.enter_context(_environment("TRITON_CACHE_DIR", str(Path(folder) / "triton")))
         stack.enter_context(config.patch(compile_threads=1))
+        for forget in (clear_caches, torch._dynamo.reset):
+            forget()
+            stack.callback(forget)
         yield folder
-    torch._dynamo.reset()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def is_unsupported(error: Exception) -> bool:
@@ -175,7 +194,9 @@ def _require_tf32(device: str) -> None:
 def _quantised(model: nn.Module) -> nn.Module:
     """Return a copy whose linear layers multiply 8-bit numbers, scaled anew for every token."""
     try:
-        torchao: Any = importlib.import_module("torchao.quantization")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own source, as it is compiled
+            torchao: Any = importlib.import_module("torchao.quantization")
     except ImportError as error:
         raise UnsupportedError(f"torchao, which quantises, is not installed ({error})") from error
     model = copy.deepcopy(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,15 +83,23 @@ def _load_safetensors(path: Path) -> Any:
 
 
 def _load_torch(path: Path) -> Any:
+    if _is_program(path):
+        raise InputError(
+            f"{path} is a TorchScript archive, a program; expected its weights alone, "
+            "as torch.save(model.state_dict(), FILE) writes them"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        if "TorchScript" in str(error):
-            raise InputError(
-                f"{path} is a TorchScript archive, a program; expected its weights alone, "
-                "as torch.save(model.state_dict(), FILE) writes them"
-            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path} is damaged, or holds more than weights, which is never executed: {reason}"
         ) from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which has constants beside its tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
