@@ -64,7 +64,7 @@ def signed_rollout(
     layers, residual, readers, returns: as those of `attention_rollout`
     raises: InputError where a row sums to 0 or less, as with a residual of 0.5 and λ of 2
     """
-    steps = (_normalised(attention.mean(dim=1), residual=residual) for attention in layers)
+    steps = (_mixed(attention.mean(dim=1), residual=residual) for attention in layers)
     return roll(steps, residual=0.0, readers=readers)
 
 
@@ -159,16 +159,16 @@ def _shares(fused: Tensor, *, residual: float) -> tuple[Tensor, Tensor]:
     return bypass, weight
 
 
-def _normalised(mixed: Tensor, *, residual: float) -> Tensor:
-    step = mixed * (1 - residual)
+def _mixed(fused: Tensor, *, residual: float) -> Tensor:
+    """Mix a map with the identity; `roll` divides the rows by their sums, which must be positive."""
+    step = fused * (1 - residual)
     step.diagonal(dim1=1, dim2=2).add_(residual)
-    sums = step.sum(dim=-1, keepdim=True)
-    if (lowest := sums.amin().item()) < 1e-6:
+    if (lowest := step.sum(dim=-1).amin().item()) < 1e-6:
         raise InputError(
             f"a row of signed attention and its residual sums to {lowest:.3g}; expected more than "
             "0; take the mode relu"
         )
-    return step / sums
+    return step
 
 
 def _place(rows: Tensor, place: int) -> Tensor:
