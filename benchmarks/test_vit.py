@@ -16,16 +16,19 @@ from vitbench.configs.compute import ComputeConfig
 from vitbench.measure.flops import analytic_forward_flops, forward_flops
 from vitbench.models.attention import attend
 from vitbench.models.vit import ViT, build
+from vitbench.registry import MODELS
 from vitbench.training.optimizers import make_optimizer
 from vitbench.training.step import Step, train_step
 
 BATCH = 32
+STEP_BATCH = 128
+"""Of a training step, which is taken in parts of 32 images."""
 FP32 = ComputeConfig(device="cpu", precision="fp32")
 TOKENS = [17, 65, 257, 1025]
 """Of images of 32 px with patches of 8, 4, 2 and 1 px, and a class token."""
 
 
-def make(note: Any, **settings: object) -> tuple[Case, ViT, torch.Tensor]:
+def make(note: Any, *, batch: int = BATCH, **settings: object) -> tuple[Case, ViT, torch.Tensor]:
     """Build a model and a batch (b, c, h, w) for it, and note what decides their cost."""
     case = Case().replace({f"model.{name}": value for name, value in settings.items()})
     facts = case.data.facts()
@@ -35,8 +38,8 @@ def make(note: Any, **settings: object) -> tuple[Case, ViT, torch.Tensor]:
         "num_classes": facts.num_classes,
     }
     model = build(case.model, **size, seed=0)
-    images = torch.randn(BATCH, facts.channels, *facts.image_px)
-    note(images, forward_flops=BATCH * analytic_forward_flops(case.model, **size))
+    images = torch.randn(batch, facts.channels, *facts.image_px)
+    note(images, forward_flops=batch * analytic_forward_flops(case.model, **size))
     return case, model, images
 
 
@@ -50,16 +53,38 @@ def test_forward(benchmark, note, posemb):
     assert logits.shape == (BATCH, 10)
 
 
+@pytest.mark.benchmark(group="forward by model")
+@pytest.mark.parametrize("name", MODELS.names())
+def test_forward_of_model(benchmark, note, name):
+    """Inference of every registered model, without gradients."""
+    _, model, images = make(note, name=name)
+    with torch.no_grad():
+        logits = benchmark(model.eval(), images)
+    assert logits.shape == (BATCH, 10)
+
+
+@pytest.mark.benchmark(group="training step by model")
+@pytest.mark.parametrize("name", MODELS.names())
+def test_training_step_of_model(benchmark, note, name):
+    """Forward, backward and AdamW of every registered model, at the default width."""
+    train(benchmark, *make(note, batch=STEP_BATCH, name=name))
+
+
 @pytest.mark.benchmark(group="training step by width")
 @pytest.mark.parametrize("width", [64, 128, 192], ids=lambda width: f"width{width}")
 def test_training_step(benchmark, note, width):
     """Forward, backward and AdamW."""
-    case, model, images = make(note, width=width)
+    train(benchmark, *make(note, batch=STEP_BATCH, width=width))
+
+
+def train(benchmark: Any, case: Case, model: ViT, images: torch.Tensor) -> None:
+    """Time a training step."""
     step = Step(
         model=model,
+        forward=model,
         optimizer=make_optimizer(model, case.train),
         images=images,
-        labels=torch.arange(BATCH) % 10,
+        labels=torch.arange(len(images)) % 10,
         rate=1e-3,
         draws=(0, 0),
         config=case.train,

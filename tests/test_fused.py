@@ -34,6 +34,7 @@ def steps_of(
     return [
         Step(
             model=model,
+            forward=model,
             optimizer=make_optimizer(model, config),
             images=images,
             labels=labels,

@@ -28,6 +28,7 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
     return train_step(
         Step(
             model=model,
+            forward=model,
             optimizer=optimizer,
             images=images,
             labels=labels,

@@ -36,7 +36,9 @@ def resolve(case: Case) -> Case:
     precision = case.compute.precision
     if precision == "auto":
         precision = "bf16" if _bf16_pays(device, case.model.width) else "fp32"
-    return dataclasses.replace(case, compute=ComputeConfig(device=device, precision=precision))
+    return dataclasses.replace(
+        case, compute=dataclasses.replace(case.compute, device=device, precision=precision)
+    )
 
 
 def _is_there(device: str) -> bool:

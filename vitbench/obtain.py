@@ -16,6 +16,7 @@ from vitbench.case import Case
 from vitbench.environment import describe
 from vitbench.errors import InputError
 from vitbench.fingerprint import code_fingerprint, record_key
+from vitbench.measure.calibration import read_cpu_time, shares
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
 from vitbench.run import run, run_fused
@@ -84,6 +85,7 @@ def obtain_seeds(
     workers: int = 1,
     on_epoch: OnEpoch | None = None,
     on_separate: Callable[[str], None] | None = None,
+    on_ran: Callable[[Path, Outcome], None] | None = None,
 ) -> list[Obtained]:
     """Return the records of cells that are the same but for their seed.
 
@@ -92,6 +94,7 @@ def obtain_seeds(
     The other arguments and errors are those of `obtain`.
 
     on_separate: told why they are run one by one after all
+    on_ran: told of every case that was run, with the path of its record
     """
     cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
     compute = cells[0].case.compute
@@ -121,6 +124,8 @@ def obtain_seeds(
     ):
         record = make_record(cell, ran, code=code, environment=environment)
         path = store.write(record, ran.outcome.predictions)
+        if on_ran is not None:
+            on_ran(path, ran.outcome)
         defect = ran.outcome.defect
         obtained[cell.id] = Obtained(record=record, path=path, reused=False, defect=defect)
     return [obtained[cell.id] for cell in cells]
@@ -155,6 +160,7 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
+        about=outcome.about,
     )
 
 
@@ -198,6 +204,7 @@ def _runs(
             return
     for cell in cells:
         started, clock = datetime.now(UTC), time.perf_counter()
+        before = read_cpu_time()
         outcome = run(
             cell.case,
             data_dir=data_dir,
@@ -205,7 +212,9 @@ def _runs(
             on_epoch=None if on_epoch is None else partial(on_epoch, cell),
         )
         spent = time.perf_counter() - clock
-        yield cell, Ran(outcome=outcome, started=started, duration_s=spent)
+        other, stolen = shares(before, read_cpu_time())
+        load = {"other_load_percent": other, "stolen_percent": stolen}
+        yield cell, Ran(outcome=outcome, started=started, duration_s=spent, conditions=load)
 
 
 def _fused_runs(

@@ -71,12 +71,17 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
 
     predicted, target: (n,) class indices
     confidence: (n,) probability of the predicted class
+    top, top_confidence: (n, k) the likeliest classes, in order, and their probabilities
+    names: (n,) what each image is called, where images have names
     pictures: kept once for all records of the same images
     """
 
     predicted: np.ndarray
     target: np.ndarray
     confidence: np.ndarray
+    top: np.ndarray | None = None
+    top_confidence: np.ndarray | None = None
+    names: np.ndarray | None = None
     pictures: Pictures | None = None
 
 
@@ -88,6 +93,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     code: SHA-256 of the syntax trees of the code that the result depends on
     samples: series of numbers, such as the training loss of every step
     plan: what a table needs to know of the study
+    about: what was run, in words and lists: the parts of a model
     """
 
     study: str
@@ -106,6 +112,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     plan: Plan
     predictions: PredictionsFile | None = None
+    about: dict[str, Any] | None = None
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -144,6 +151,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def to_bytes(self) -> bytes:
         """Encode as JSON, one field a line; raises ValueError for NaN and infinity anywhere."""
         fields = msgspec.to_builtins(self)
+        if self.about is None:  # as before there was such a field
+            del fields["about"]
         order = ["schema", *(name for name in fields if name != "schema")]
         lines = (
             f'"{name}": '
@@ -366,10 +375,15 @@ def _pictures_name(data: bytes) -> str:
 
 def _encode_predictions(predictions: Predictions) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        predicted=predictions.predicted.astype(np.uint16),
-        target=predictions.target.astype(np.uint16),
-        confidence=predictions.confidence.astype(np.float16),
-    )
+    arrays: dict[str, Any] = {
+        "predicted": predictions.predicted.astype(np.uint16),
+        "target": predictions.target.astype(np.uint16),
+        "confidence": predictions.confidence.astype(np.float16),
+    }
+    if predictions.top is not None and predictions.top_confidence is not None:
+        arrays["top"] = predictions.top.astype(np.uint16)
+        arrays["top_confidence"] = predictions.top_confidence.astype(np.float16)
+    if predictions.names is not None:
+        arrays["names"] = predictions.names.astype(np.str_)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -37,6 +37,7 @@ class Settings:
     compare: Path | None
     track: Tracker | None
     fuse_seeds: bool
+    gallery: int
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
@@ -106,6 +107,7 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
     ),
+    ("gallery", "N", "draw what trained cells attend to in N test images, beside their records"),
 )
 
 
@@ -126,6 +128,9 @@ def read_settings(
     seeds = given("seeds")
     if seeds is not None and not (str(seeds).isdigit() and int(seeds) >= 1):
         raise InputError(f"--study-seeds is {seeds!r}; expected a whole number, 1 or more")
+    gallery = given("gallery")
+    if gallery is not None and not str(gallery).isdigit():
+        raise InputError(f"--study-gallery is {gallery!r}; expected a whole number of images")
     budget: str = given("budget") or "quick"
     rerun: Rerun = given("rerun") or "stale"
     if rerun not in get_args(Rerun):
@@ -149,6 +154,7 @@ def read_settings(
         compare=Path(given("compare")) if given("compare") else None,
         track=track,
         fuse_seeds=bool(given("fuse-seeds")),
+        gallery=int(gallery or 0),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()

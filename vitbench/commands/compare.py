@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitbench.commands.outputs import EXIT_CODES, add_outputs, deliver
 from vitbench.errors import InputError
+
+FALSE_ALARMS = 0.05
+"""Largest share of false alarms that a selftest may find."""
 
 
 def add(verbs: Any) -> None:
@@ -16,34 +18,35 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "compare",
         help="new records against a baseline: verdicts, and an exit code for CI",
-        description="Exit codes: 0 fine, 10 regression, 11 inconclusive under --strict, "
-        "12 incomplete or no baseline, 13 damaged records, 2 usage.",
+        description=EXIT_CODES,
     )
-    parser.add_argument("base", type=Path, metavar="BASE", help="records of the baseline")
-    parser.add_argument("new", type=Path, metavar="NEW", help="records to be judged")
     parser.add_argument(
-        "--margin",
-        action="append",
-        default=[],
-        metavar="METRIC=NUMBER",
-        help="largest difference that does not matter, in the metric's unit, or METRIC=NUMBER%% "
-        "of the baseline (repeatable; default: the baseline study's margins)",
+        "base", type=Path, nargs="?", metavar="BASE", help="records of the baseline"
     )
-    parser.add_argument("--strict", action="store_true", help="inconclusive is not good enough")
+    parser.add_argument("new", type=Path, nargs="?", metavar="NEW", help="records to be judged")
+    add_outputs(parser, default_margins="the baseline study's margins")
     parser.add_argument(
         "--allow-mixed-machines",
         action="store_true",
         help="compare speed and memory of different machines; leaves a mark",
     )
-    for name in ("markdown", "json", "junit"):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {name} to a file")
+    parser.add_argument(
+        "--selftest",
+        action="store_true",
+        help="measure how often this machine calls the same code slower, and which slowdown it sees",
+    )
+    parser.add_argument("--trials", type=int, metavar="N", help="of the selftest (default: 200)")
     parser.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if options.selftest:
+        return _selftest(options)
+    if options.base is None or options.new is None:
+        raise InputError("compare needs two folders: vitbench compare BASE NEW, or --selftest")
+    if options.trials is not None:
+        raise InputError("--trials is of --selftest; leave it out")
     from vitbench.compare import compare_stores, parse_margin
-    from vitbench.compare.job_summary import append_summary
-    from vitbench.compare.renderings import to_json, to_junit, to_markdown, to_text
 
     gate = compare_stores(
         options.base,
@@ -51,24 +54,20 @@ def _compare(options: argparse.Namespace) -> int:
         margins=dict(parse_margin(text) for text in options.margin),
         allow_mixed_machines=options.allow_mixed_machines,
     )
-    writers: dict[str, Callable[..., str]] = {
-        "markdown": to_markdown,
-        "json": to_json,
-        "junit": to_junit,
-    }
-    for name, write in writers.items():
-        path: Path | None = getattr(options, name)
-        if path is not None:
-            _write(path, write(gate, strict=options.strict))
-    append_summary(gate, strict=options.strict, environment=os.environ)
-    print(to_text(gate, strict=options.strict))
-    return gate.exit_code(strict=options.strict)
+    return deliver(gate, options)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; name another file"
-        ) from error
+def _selftest(options: argparse.Namespace) -> int:
+    """Print what was found; exit code 10 where false alarms are certainly too many."""
+    if options.base is not None:
+        raise InputError("--selftest takes no folders: it measures this machine")
+    import numpy as np
+
+    from vitbench.versions.selftest import TRIALS, at_least, products, selftest, to_text
+
+    trials = TRIALS if options.trials is None else options.trials
+    if trials < 1:
+        raise InputError(f"--trials is {trials}; expected 1 or more")
+    found = selftest(products(), generator=np.random.default_rng(0), trials=trials)
+    print(to_text(found))
+    return 10 if at_least(found.false_alarms.interleaved, trials) > FALSE_ALARMS else 0

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitbench.commands.exit_codes import DAMAGED, FINE
 from vitbench.errors import InputError
-
-FINE, DAMAGED = 0, 13
 
 
 def add(verbs: Any) -> None:

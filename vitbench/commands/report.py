@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FINE, DAMAGED = 0, 13
+from vitbench.commands.exit_codes import DAMAGED, FINE
 
 
 def add(verbs: Any) -> None:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vitbench.commands.exit_codes import DAMAGED, FINE
 from vitbench.errors import InputError
 
-FINE, DAMAGED = 0, 13
 WIDEST = 120
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-FINE, FOUND = 0, 1
+from vitbench.commands.exit_codes import FINE, FOUND
 
 
 def add(verbs: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from vitbench import units
 from vitbench.compare.by_image import Images
-from vitbench.compare.margins import DRIFT_PERCENT, Margin, find_margin
+from vitbench.compare.margins import DRIFT_PERCENT, SCALE_PERCENT, Margin, find_margin
 from vitbench.compare.matching import Match, Place, newest
+from vitbench.compare.rounds import Rounds, compare_rounds, find_rounds
 from vitbench.records import Metric, Record
 from vitbench.stats import (
     Comparison,
@@ -21,9 +22,17 @@ from vitbench.stats import (
     mean_interval,
 )
 
-Kind = Literal["counted", "measured", "learnt"]
-"""Counted metrics are compared exactly, measured ones by ratio, learnt ones (accuracy, loss) by
-difference; the last two are a family each."""
+Kind = Literal["counted", "weighed", "timed", "learnt"]
+"""Counted metrics are compared exactly, weighed ones (memory) too, but for the error of the scale;
+timed ones by ratio, learnt ones (accuracy, loss) by difference; the last two are a family each."""
+
+
+DISTURBANCES = {
+    "other_load_percent": (5.0, "other processes"),
+    "stolen_percent": (2.0, "the machine's host"),
+}
+"""What a record's environment may tell of the time in which its case ran -> the largest share of
+the machine that a speed may be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +41,12 @@ class Finding:
 
     seeds: that ended well and have the metric on both sides
     base, new: means over these seeds
-    comparison: new minus baseline; of measured metrics in per cent of the baseline. None where
-        nothing can be compared
+    comparison: new minus baseline; of weighed and timed metrics in per cent of the baseline.
+        None where nothing can be compared
     reason: why there is no comparison
     lost: the baseline has a value that can be repeated, and the new records do not
     mixed: measured on different machines, and compared all the same
+    rounds: in which both sides were timed together; 0 for two sessions
     images: the same difference by images
     """
 
@@ -52,7 +62,13 @@ class Finding:
     reason: str | None = None
     lost: bool = False
     mixed: bool = False
+    rounds: int = 0
     images: Images | None = None
+
+    @property
+    def relative(self) -> bool:
+        """Whether it is compared by ratio, and depends on the machine."""
+        return self.kind in ("weighed", "timed")
 
     @property
     def verdict(self) -> str:
@@ -69,21 +85,43 @@ def find(
         for match in matches
         for metric in _metrics(match)
     ]
-    judged: dict[int, Comparison] = {
-        at: compare_counts(pairing)
-        for at, (finding, pairing) in enumerate(drafts)
-        if pairing is not None and finding.kind == "counted"
-    }
-    for kind in ("measured", "learnt"):
-        family = {
-            at: pairing
-            for at, (finding, pairing) in enumerate(drafts)
-            if pairing is not None and finding.kind == kind
-        }
-        judged.update(compare_family(family))
+    judged = _judge({at: draft for at, draft in enumerate(drafts) if draft.pairing is not None})
     return tuple(
-        replace(finding, comparison=judged.get(at)) for at, (finding, _) in enumerate(drafts)
+        replace(draft.finding, comparison=judged.get(at)) for at, draft in enumerate(drafts)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A finding before it is judged: what is compared, or None where nothing can be.
+
+    rounds: samples of both sides, where there is one seed that was timed
+    """
+
+    finding: Finding
+    pairing: Pairing | None = None
+    rounds: Rounds | None = None
+
+
+def _judge(drafts: Mapping[int, Draft]) -> dict[int, Comparison]:
+    """Compare each kind in its own way."""
+    pairings = {at: draft.pairing for at, draft in drafts.items() if draft.pairing is not None}
+    kinds: dict[Kind, dict[int, Pairing]] = {
+        kind: {at: each for at, each in pairings.items() if drafts[at].finding.kind == kind}
+        for kind in get_args(Kind)
+    }
+    rounds = {at: draft.rounds for at, draft in drafts.items() if draft.rounds is not None}
+    timed = {at: each for at, each in kinds["timed"].items() if at not in rounds}
+    counted = {**kinds["counted"], **kinds["weighed"]}
+    return {
+        **{at: compare_counts(pairing) for at, pairing in counted.items()},
+        **compare_family(kinds["learnt"]),
+        **compare_family(timed),
+        **{
+            at: compare_rounds(each, pairing=pairings[at], family=len(rounds))
+            for at, each in rounds.items()
+        },
+    }
 
 
 def reproduces(base: Record, new: Record) -> bool:
@@ -107,10 +145,11 @@ def _metrics(match: Match) -> Sequence[str]:
 
 def _draft(
     match: Match, metric: str, *, margins: Mapping[str, Margin], allow_mixed_machines: bool
-) -> tuple[Finding, Pairing | None]:
+) -> Draft:
     """Prepare a finding, and what is to be compared, or the reason why it cannot be."""
     described = _describe(match, metric)
-    kind = _kind(described.unit)
+    values = _values(match, metric)
+    kind = _kind(described.unit, values)
     finding = Finding(
         place=match.place,
         metric=metric,
@@ -118,36 +157,46 @@ def _draft(
         better=described.better,
         kind=kind,
     )
-    values = _values(match, metric)
     obstacle = _obstacle(match, finding, seeds=tuple(values), allow_mixed=allow_mixed_machines)
     if obstacle is not None:
-        lost = kind != "measured" and bool(match.seeds) and _has(match.base, metric)
-        return replace(finding, reason=obstacle, lost=lost), None
+        lost = not finding.relative and bool(match.seeds) and _has(match.base, metric)
+        return Draft(finding=replace(finding, reason=obstacle, lost=lost))
     new, base = (list(side) for side in zip(*values.values(), strict=True))
     finding = replace(
         finding,
         seeds=tuple(values),
         base=mean_interval(base),
         new=mean_interval(new),
-        mixed=kind == "measured" and match.mixed,
+        mixed=finding.relative and match.mixed,
     )
     margin = find_margin(metric, unit=finding.unit, plan=newest(match.base).plan, given=margins)
-    return finding, _pairing(finding, new=new, base=base, margin=margin)
+    return Draft(
+        finding=finding,
+        pairing=_pairing(finding, new=new, base=base, margin=margin),
+        rounds=_rounds(match, finding),
+    )
+
+
+def _rounds(match: Match, finding: Finding) -> Rounds | None:
+    if finding.kind != "timed" or len(finding.seeds) != 1:
+        return None
+    (seed,) = finding.seeds
+    return find_rounds(match.base[seed], match.new[seed], metric=finding.metric)
 
 
 def _pairing(
     finding: Finding, *, new: Sequence[float], base: Sequence[float], margin: Margin | None
 ) -> Pairing:
-    """Pair values by difference, or those of measured metrics by ratio, in per cent."""
+    """Pair values by difference, or those that depend on the machine by ratio, in per cent."""
     assert finding.base is not None
     size = abs(finding.base.mean)
-    if finding.kind == "measured":
+    if finding.relative:
         return Pairing(
             ours=[100 * one / other for one, other in zip(new, base, strict=True)],
             baseline=[100.0] * len(base),
             margin=None if margin is None else margin.percent_of(size),
             better=finding.better,
-            drift=DRIFT_PERCENT if finding.unit in units.TIME else 0.0,
+            drift=DRIFT_PERCENT if finding.kind == "timed" else SCALE_PERCENT,
         )
     return Pairing(
         ours=new,
@@ -175,10 +224,14 @@ def _describe(match: Match, metric: str) -> Metric:
     return Metric(value=None, reason="not in any record")
 
 
-def _kind(unit: str) -> Kind:
-    if unit in units.COUNTED:
-        return "counted"
-    return "measured" if unit in units.MEASURED else "learnt"
+def _kind(unit: str, values: Mapping[int, tuple[float, float]]) -> Kind:
+    """Tell how a metric came about: by its unit; what is counted has whole values."""
+    if unit in units.TIME:
+        return "timed"
+    if unit in units.MEASURED:
+        return "weighed"
+    whole = all(float(value).is_integer() for pair in values.values() for value in pair)
+    return "counted" if unit in units.COUNTED and whole else "learnt"
 
 
 def _value(record: Record, metric: str) -> float | None:
@@ -198,18 +251,30 @@ def _obstacle(
         return "no seed ended well on both sides"
     if not seeds:
         return _lacking(match, finding.metric)
-    if finding.kind != "measured":
+    if not finding.relative:
         return None
     if match.mixed and not allow_mixed:
         return f"machines differ: {' → '.join(match.machines)}"
     if any(_value(match.base[seed], finding.metric) == 0 for seed in seeds):
         return "the baseline is 0"
+    if finding.kind == "weighed":
+        return None
     conditions = [
         {(r.environment.get("threads"), r.environment.get("workers")) for r in side}
         for side in zip(*match.pairs(), strict=True)
     ]
     if len(set.union(*conditions)) > 1:
         return "threads or workers differ"
+    return _disturbance(match)
+
+
+def _disturbance(match: Match) -> str | None:
+    """Say who else was at work when a side was timed, if so much that its speed says little."""
+    for side, records in zip(("baseline", "new"), zip(*match.pairs(), strict=True), strict=True):
+        for name, (most, whose) in DISTURBANCES.items():
+            share = max((record.environment.get(name) or 0.0) for record in records)
+            if share > most:
+                return f"{side}: {whose} took {share:.0f} % of the machine"
     return None
 
 

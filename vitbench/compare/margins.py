@@ -13,8 +13,10 @@ from vitbench.study import Plan
 TIME_PERCENT = 10.0
 """Of the baseline, for what is measured with a clock."""
 MEMORY_PERCENT = 5.0
+SCALE_PERCENT = 2.5
+"""Of the peak memory of the same code, how far two processes may lie apart."""
 DRIFT_PERCENT = 5.0
-"""What the speed of one machine drifts between two sessions; no spread within a session shows it.
+"""How far the speed of one machine may drift between two sessions; no spread within one shows it.
 
 The same code measured in blocks on two cores: 5 to 95 % of the ratios are 0.953 to 1.040.
 """

@@ -76,8 +76,11 @@ class Match:
     def missing_seeds(self) -> tuple[int, ...]:
         """Seeds of the baseline that were to be run again, and were not, or were skipped."""
         planned = newest(self.new).plan.seeds
-        run = {seed for seed, record in self.new.items() if record.status != "skipped"}
-        return tuple(sorted(seed for seed in self.base.keys() - run if seed < planned))
+        asked, run = (
+            {seed for seed, record in side.items() if record.status != "skipped"}
+            for side in (self.base, self.new)
+        )
+        return tuple(sorted(seed for seed in asked - run if seed < planned))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ def _comparison(comparison: Comparison | None, finding: Finding) -> dict[str, An
     margin = comparison.margin
     return {
         **_estimate(comparison.difference),
-        "unit": "% of the baseline" if finding.kind == "measured" else finding.unit,
+        "unit": "% of the baseline" if finding.relative else finding.unit,
         "margin": None if margin is None or math.isinf(margin) else margin,
         "needed_seeds": comparison.needed_seeds,
         "p_t": comparison.p_t,

@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from vitbench import units
 from vitbench.compare.findings import Finding
 from vitbench.compare.gate import DAMAGED, FINE, INCOMPLETE, INCONCLUSIVE, REGRESSION, Gate
 from vitbench.compare.margins import DRIFT_PERCENT
@@ -69,12 +68,12 @@ def _values(finding: Finding) -> str:
 
 
 def difference(finding: Finding) -> str:
-    """Write a difference with its interval; that of a measured metric in per cent."""
+    """Write a difference with its interval; that of speed and memory in per cent."""
     if finding.comparison is None:
         return "–"
-    unit = "%" if finding.kind == "measured" else finding.unit
+    unit = "%" if finding.relative else finding.unit
     text = format_difference(finding.comparison, better=finding.better, unit=unit)
-    return f"{text} %" if finding.kind == "measured" else text
+    return f"{text} %" if finding.relative else text
 
 
 def verdict(finding: Finding) -> str:
@@ -174,7 +173,7 @@ def _statistics(gate: Gate) -> list[str]:
             and finding.comparison.p_t is not None
             for finding in gate.findings
         )
-        for kind in ("learnt", "measured")
+        for kind in ("learnt", "timed")
     }
     said = []
     if any(family.values()):
@@ -185,7 +184,13 @@ def _statistics(gate: Gate) -> list[str]:
             "0 and not inside ±margin; equivalent: inside."
         )
     said += _margins(gate)
-    if any(f.kind == "measured" and f.comparison and f.unit in units.TIME for f in gate.findings):
+    timed = [f for f in gate.findings if f.kind == "timed" and f.comparison is not None]
+    if any(finding.rounds for finding in timed):
+        said.append(
+            "Latency: both codes in the same rounds, in random order; [ ] are 95 % intervals of the "
+            "median ratio. An alarm needs a second block of rounds that says the same."
+        )
+    if any(not finding.rounds for finding in timed):
         said.append(
             f"Speeds were measured in different sessions: their [ ] are wider by {DRIFT_PERCENT:g} "
             "% on each side for the drift of the machine."
@@ -201,7 +206,7 @@ def _margins(gate: Gate) -> list[str]:
     for finding in gate.findings:
         margin = finding.comparison.margin if finding.comparison else None
         if margin is not None:
-            relative = " % of the baseline" if finding.kind == "measured" else ""
+            relative = " % of the baseline" if finding.relative else ""
             size = "any" if math.isinf(margin) else f"±{format_value(margin)}{relative}"
             found[f"{metric_title(finding)} {size}"] = None
     return [f"Margins: {'; '.join(found)}."] if found else []

@@ -156,7 +156,7 @@ def read_cpu_time() -> CpuTime | None:
 
 def judge(start: Reading, end: Reading) -> Validity:
     """Compare two readings of one machine."""
-    other, stolen = _shares(start.cpu, end.cpu)
+    other, stolen = shares(start.cpu, end.cpu)
     silent = None if other is not None else "this system does not tell"
     before, after = start.clock_mhz, end.clock_mhz
     return Validity(
@@ -171,8 +171,8 @@ def judge(start: Reading, end: Reading) -> Validity:
     )
 
 
-def _shares(start: CpuTime | None, end: CpuTime | None) -> tuple[float | None, float | None]:
-    """Percentages of the processor time in between: other processes', stolen."""
+def shares(start: CpuTime | None, end: CpuTime | None) -> tuple[float | None, float | None]:
+    """Return percentages of the processor time in between: other processes', stolen."""
     if start is None or end is None or end.total <= start.total:
         return None, None
     total = end.total - start.total

@@ -152,22 +152,23 @@ def compare_family(
 def compare_counts(pairing: Pairing) -> Comparison:
     """Compare what is counted and not measured: every difference is certain, also of one seed.
 
-    Where the differences are not all the same, all of them have to be on one side of 0; there
-    is no interval then, as nothing was left to chance.
+    Where the differences are not all the same, all of them have to be on one side of 0, and
+    further from it than `drift`; there is no interval then, as nothing was left to chance.
     """
     differences = np.asarray(pairing.ours, np.float64) - np.asarray(pairing.baseline, np.float64)
-    n, (low, high) = differences.size, (float(differences.min()), float(differences.max()))
+    n, drift = differences.size, pairing.drift
+    low, high = float(differences.min()), float(differences.max())
     return Comparison(
         difference=Estimate(
             n=n,
             mean=float(differences.mean()),
             sd=float(differences.std(ddof=1)) if n > 1 else 0.0,
-            half_width=0.0 if low == high else None,
+            half_width=drift if low == high else None,
             confidence=1.0,
         ),
         verdict="identical"
         if low == high == 0
-        else decide((low, high), margin=pairing.margin, better=pairing.better),
+        else decide((low - drift, high + drift), margin=pairing.margin, better=pairing.better),
         margin=pairing.margin,
     )
 

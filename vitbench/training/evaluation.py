@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitbench.configs.compute import ComputeConfig
 from vitbench.device import autocast
+from vitbench.training.parts import in_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,14 @@ def evaluate(
     was_training = model.training
     model.eval()
     predicted, target, confidence, losses = [], [], [], []
-    for images, labels in batches:
+
+    def classify(images: Tensor) -> Tensor:
         with autocast(compute):
-            logits = model(images)
+            logits: Tensor = model(images)
+        return logits
+
+    for images, labels in batches:
+        logits = torch.cat(in_parts(classify, images, model=model))
         probabilities = logits.float().softmax(dim=1)
         best = probabilities.max(dim=1)
         predicted.append(best.indices)

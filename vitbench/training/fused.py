@@ -60,7 +60,9 @@ class FusedSteps:
         images = torch.stack([step.images for step in steps])
         with autocast(steps[0].compute):
             logits = self._forward(images, generators=[step.generator() for step in steps])
-            losses = [loss_of(part, step) for part, step in zip(logits, steps, strict=True)]
+            losses = [
+                loss_of(part, step.labels, step) for part, step in zip(logits, steps, strict=True)
+            ]
         for model, step, part in zip(alone, steps, logits, strict=False):
             _check_alike(model, step, part)
         for stacked in self._parameters.values():

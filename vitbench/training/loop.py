@@ -18,6 +18,7 @@ from vitbench.configs.train import TrainConfig
 from vitbench.data.batches import Batches
 from vitbench.device import synchronize
 from vitbench.training.averaging import WeightAverage
+from vitbench.training.compiled import forward_of
 from vitbench.training.evaluation import Evaluation
 from vitbench.training.optimizers import make_optimizer
 from vitbench.training.schedules import learning_rate
@@ -138,6 +139,7 @@ def training(
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config)
+    forward = forward_of(model, compute=compute)
     average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     if average is not None:
@@ -170,6 +172,7 @@ def training(
             curves.learning_rate.append(rate)
             loss, logits = yield Step(
                 model=model,
+                forward=forward,
                 optimizer=optimizer,
                 images=images,
                 labels=labels,

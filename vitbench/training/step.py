@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.train import TrainConfig
 from vitbench.device import autocast, generator, randomness
+from vitbench.training.compiled import Forward
 from vitbench.training.optimizers import Optimizers
+from vitbench.training.parts import in_parts
 
 Taken = tuple[Tensor, Tensor]
 """What a step that was taken gave: the loss, (), and the logits, (b, classes); detached."""
@@ -22,6 +26,7 @@ Taken = tuple[Tensor, Tensor]
 class Step:
     """One step that a training asks for.
 
+    forward: the model, or its program; from `forward_of`
     optimizer: from `make_optimizer`
     images: (b, c, h, w); labels: (b,), or probabilities, (b, classes)
     rate: AdamW's learning rate, to which those of the groups are relative
@@ -29,6 +34,7 @@ class Step:
     """
 
     model: nn.Module
+    forward: Forward
     optimizer: torch.optim.Optimizer | Optimizers
     images: Tensor
     labels: Tensor
@@ -50,18 +56,44 @@ class Step:
 
 def train_step(step: Step) -> Taken:
     """Take one step, without waiting for it."""
-    with step.randomness(), autocast(step.compute):
-        logits = step.model(step.images)
-        loss = loss_of(logits, step)
     step.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it so
+    with step.randomness():
+        parts = in_parts(
+            partial(_differentiate, step), step.images, step.labels, model=step.forward
+        )
+    losses, logits, gradients = zip(*parts, strict=True)
+    for parameter, *own in zip(_trained(step), *gradients, strict=True):
+        parameter.grad = _sum(own)
     update(step)
-    return loss.detach(), logits.detach()
+    return torch.stack(losses).sum(), torch.cat(logits)
 
 
-def loss_of(logits: Tensor, step: Step) -> Tensor:
+def _differentiate(
+    step: Step, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    """Return what a part of the batch adds to the loss, its logits, and the loss's gradients."""
+    with autocast(step.compute):
+        logits = step.forward(images)
+        loss = loss_of(logits, labels, step) * (len(images) / len(step.images))
+    gradients = torch.autograd.grad(loss, _trained(step), allow_unused=True)
+    return loss.detach(), logits.detach(), gradients
+
+
+def _trained(step: Step) -> list[nn.Parameter]:
+    return [parameter for parameter in step.model.parameters() if parameter.requires_grad]
+
+
+def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
+    """Add up what the parts give, in their order; None where a parameter is in none."""
+    there = [gradient for gradient in gradients if gradient is not None]
+    for gradient in there[1:]:
+        there[0] += gradient
+    return there[0] if there else None
+
+
+def loss_of(logits: Tensor, labels: Tensor, step: Step) -> Tensor:
     """Return what a step makes smaller, (), of its logits (b, classes)."""
-    return F.cross_entropy(logits, step.labels, label_smoothing=step.config.label_smoothing)
+    return F.cross_entropy(logits, labels, label_smoothing=step.config.label_smoothing)
 
 
 def update(step: Step) -> None:

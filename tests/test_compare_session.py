@@ -1,0 +1,73 @@
+"""The gate at the end of a pytest session."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from factories import make_plan, make_record
+from hypothesis import given
+from stores import make_store, stores
+from test_pytest_plugin import run, study
+
+from vitbench.compare.session import within
+
+__all__ = ["study"]
+
+
+@given(stores, stores)
+def test_a_session_is_judged_by_what_it_would_have_repeated(base, ran):
+    """Of the baseline's records only arms and seeds that ran are kept, or arms that are gone."""
+    for record in within(base, ran):
+        names = {(r.study, r.budget) for r in ran}
+        assert (record.study, record.budget) in names
+        assert record.arm in record.plan.arms
+        assert (record.arm, record.seed) in {(r.arm, r.seed) for r in ran}
+
+
+@given(stores)
+def test_a_session_that_repeats_everything_is_judged_by_everything(base):
+    """Nothing of the baseline is left out."""
+    assert within(base, base) == base
+
+
+def test_arms_that_a_study_no_longer_has_are_missed():
+    """Deselected ones are not."""
+    plan = make_plan(arms=("none", "learned1d"))
+    ran = [make_record("none", plan=plan, metrics={"test_accuracy": 80.0})]
+    base = make_store(arms=["none", "learned1d", "rope2d"], seeds=[0])
+    assert [record.arm for record in within(base, ran)] == ["none", "rope2d"]
+
+
+def judged(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run a session against the baseline."""
+    return run(pytester, "--study-compare", "baseline", *arguments)
+
+
+def test_a_session_against_its_own_records_passes(pytester, study):
+    """Run, keep as baseline, run again by force: identical, exit code 0; then a regression is 10."""
+    run(pytester)
+    shutil.copytree("results", "baseline")
+    result = judged(pytester, "--study-rerun", "all")
+    result.assert_outcomes(passed=4)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*2 arms, 2 identical*", "*no regression: exit code 0*"])
+    for path in Path("baseline").rglob("*.json"):
+        record = json.loads(path.read_text())
+        record["metrics"]["parameters"]["value"] -= 1
+        path.write_text(json.dumps(record) + "\n")
+    result = judged(pytester)
+    result.assert_outcomes(passed=4)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*parameters*worse*", "*regression: exit code 10*"])
+
+
+def test_a_baseline_that_is_not_there_is_12_and_the_same_folder_a_mistake(pytester, study):
+    """Neither passes in silence."""
+    result = judged(pytester, "-k", "none-s0")
+    assert result.ret == 12
+    result.stdout.fnmatch_lines(["*no baseline*"])
+    same = run(pytester, "--study-compare", "results")
+    assert same.ret == pytest.ExitCode.USAGE_ERROR

@@ -1,0 +1,153 @@
+"""Laws of parts of a batch: nothing but the time is another."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from vits import lively, shapes
+
+from vitbench import device
+from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.train import TrainConfig
+from vitbench.models.vit import ViT
+from vitbench.training import parts
+from vitbench.training.evaluation import evaluate
+from vitbench.training.parts import PART, in_parts
+from vitbench.training.step import Step, train_step
+
+CPU = ComputeConfig(device="cpu", precision="fp32")
+
+
+class Apart(nn.Module):
+    """Says that its images are apart."""
+
+    images_apart = True
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads until the test ends."""
+    before = device.threads()
+    yield device.set_threads
+    device.set_threads(before)
+
+
+def batch(shape, *, images: int):
+    own = torch.Generator().manual_seed(1)
+    return shape.images(images), torch.randint(shape.num_classes, (images,), generator=own)
+
+
+def take_step(model, images, labels):
+    """Loss, logits and gradients of a step; the model stays as it was."""
+    step = Step(
+        model=model,
+        forward=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0),
+        images=images,
+        labels=labels,
+        rate=0.0,
+        draws=(0, 0),
+        config=TrainConfig(grad_clip_norm=None),
+        compute=CPU,
+    )
+    for group in step.optimizer.param_groups:
+        group["relative_rate"] = 1.0
+    loss, logits = train_step(step)
+    return [loss, logits, *(p.grad for p in model.parameters())]
+
+
+@given(shapes(), st.integers(1, 110))
+def test_a_step_in_parts_is_the_step(shape, images):
+    """The loss is a mean and images are apart, so that gradients of unequal parts add up."""
+    model, batch_ = lively(shape), batch(shape, images=images)
+    found = take_step(model, *batch_)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ViT, "images_apart", False)
+        whole = take_step(copy.deepcopy(model), *batch_)
+    for one, other in zip(found, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@given(shapes())
+def test_an_image_is_apart_when_the_model_says_so(shape):
+    """Every model of ours, in evaluation and, without stochastic depth, in training."""
+    model, images = lively(shape), shape.images(3)
+    for mode in (True, False):
+        model.train(mode)
+        if model.images_apart:
+            torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-9, atol=1e-9)
+    assert model.images_apart  # in evaluation
+    assert model.train().images_apart == (shape.config.drop_path == 0)
+
+
+def test_the_number_of_threads_changes_no_bit(threads):
+    """Parts are as large, and added in the same order."""
+    own = torch.Generator().manual_seed(0)
+    linear = torch.randn(48, 7, generator=own)
+    images = torch.randn(5 * PART, 48, generator=own)
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(torch.stack(in_parts(lambda x: (x @ linear).sum(0), images, model=Apart())))
+        assert device.threads() == count
+    assert len(found[0]) == 5
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_parts_come_back_in_order_and_cut_all_tensors_alike(threads):
+    """Several parts, some of them in one thread, come to what the whole does."""
+    threads(2)
+    images, labels = torch.arange(3 * PART + 5), -torch.arange(3 * PART + 5)
+    got = in_parts(lambda a, b: (a, b), images, labels, model=Apart())
+    assert len(got) == 3
+    assert torch.equal(torch.cat([a for a, _ in got]), images)
+    assert torch.equal(torch.cat([b for _, b in got]), labels)
+
+
+def test_a_model_that_does_not_say_so_sees_the_whole_batch(threads):
+    """A batch normalisation needs it, and draws come in one order only in one thread."""
+    threads(2)
+    images = torch.zeros(4 * PART, 3)
+    assert in_parts(len, images, model=nn.BatchNorm1d(3)) == [4 * PART]
+    assert in_parts(len, images.to("meta"), model=Apart()) == [4 * PART]
+
+
+def test_a_thread_keeps_the_gradient_mode(threads):
+    """Torch's mode is each thread's own; an evaluation keeps no graph."""
+    threads(2)
+    images = torch.zeros(2 * PART, 3)
+    modes = {}
+    for wanted in (True, False):
+        with torch.set_grad_enabled(wanted):
+            modes[wanted] = in_parts(lambda _: torch.is_grad_enabled(), images, model=Apart())
+    assert modes == {True: [True, True], False: [False, False]}
+
+
+def test_an_error_in_a_part_is_that_of_the_step(threads):
+    """It reaches the caller, and the threads are as before."""
+    threads(2)
+
+    def fail(part):
+        raise ZeroDivisionError(len(part))
+
+    with pytest.raises(ZeroDivisionError, match=str(PART)):
+        in_parts(fail, torch.zeros(2 * PART, 3), model=Apart())
+    assert device.threads() == 2
+
+
+@given(shapes(), st.integers(1, 70))
+def test_an_evaluation_in_parts_is_the_evaluation(shape, images):
+    """Prediction by prediction."""
+    model, (given_, labels) = lively(shape), batch(shape, images=images)
+    with pytest.MonkeyPatch.context() as patch:
+        found = evaluate(model, [(given_, labels)], compute=CPU)
+        patch.setattr(parts, "PART", 10**6)
+        whole = evaluate(model, [(given_, labels)], compute=CPU)
+    torch.testing.assert_close(found.confidence, whole.confidence, rtol=1e-6, atol=1e-6)
+    assert found.loss == pytest.approx(whole.loss, rel=1e-6)

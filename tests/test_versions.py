@@ -1,0 +1,147 @@
+"""Two versions of the code in the same run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vitbench.cli import main
+from vitbench.errors import InputError
+from vitbench.versions.side import Side
+from vitbench.versions.timing import Worker, WorkerError
+from vitbench.versions.worktree import checked_out, top_of
+
+STUDY = '''
+"""Which embedding?"""
+import time
+from vitbench import POSEMBS, Case, Study
+from vitbench.models.posemb import PositionEmbedding
+
+TINY = {
+    "model.width": 16, "model.depth": 1, "model.num_heads": 2, "model.patch": 8,
+    "data.train_images": 40, "data.test_images": 20, "train.epochs": 1, "train.batch_size": 20,
+}
+
+@POSEMBS.register("slow")
+class Slow(PositionEmbedding):
+    """One that takes its time."""
+    def __init__(self, *, grid, width, head_width):
+        super().__init__(grid=grid, width=width, head_width=head_width)
+    def forward(self, tokens):
+        time.sleep(SECONDS)
+        return tokens
+
+study = Study("tiny", base=Case.of(settings=TINY), factors={"model.posemb": ["slow"]},
+              baseline={"model.posemb": "slow"}, metrics=["test_accuracy", "parameters"])
+
+@study.cases
+def test_tiny(case, run_case):
+    run_case(case)
+'''
+
+
+def git(*words: str) -> None:
+    """Run git as nobody in particular."""
+    who = ["-c", "user.name=n", "-c", "user.email=n@n"]
+    subprocess.run(["git", *who, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit, `main`, of a study that takes 2 ms a pass."""
+    root = tmp_path / "repository"
+    (root / "studies").mkdir(parents=True)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    (root / "studies" / "test_tiny.py").write_text(STUDY.replace("SECONDS", "0.002"))
+    (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest\n")
+    (root / ".gitignore").write_text("__pycache__\n")
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "base")
+    return root
+
+
+def test_a_commit_is_checked_out_and_goes_again(repository, tmp_path):
+    """What is being worked on stays as it is; nothing is left in git, also after an error."""
+    study = repository / "studies" / "test_tiny.py"
+    study.write_text("work\n")
+    with checked_out("main", repository=repository, folder=tmp_path / "base") as root:
+        assert "sleep(0.002)" in (root / "studies" / "test_tiny.py").read_text()
+    with (
+        pytest.raises(ZeroDivisionError),
+        checked_out("main", repository=repository, folder=tmp_path / "base"),
+    ):
+        raise ZeroDivisionError
+    assert study.read_text() == "work\n"
+    assert not (tmp_path / "base").exists()
+    assert len(list((repository / ".git").glob("worktrees/*"))) == 0
+
+
+def test_mistakes_about_commits(repository, tmp_path):
+    """An unknown one is answered with a near one; a folder outside of any repository is named."""
+    with (
+        pytest.raises(InputError, match="did you mean 'main'"),
+        checked_out("mian", repository=repository, folder=tmp_path / "base"),
+    ):
+        pass
+    with pytest.raises(InputError, match="no git repository"):
+        top_of(tmp_path)
+
+
+def test_cells_are_listed_as_pytest_names_them(repository, tmp_path):
+    """And a study that cannot be imported is a mistake of that side, with pytest's reason."""
+    side = Side(name="new", root=repository, results=tmp_path / "new")
+    assert side.cells(["studies", "--study-seeds=2"]) == [
+        "studies/test_tiny.py::test_tiny[slow-s0]",
+        "studies/test_tiny.py::test_tiny[slow-s1]",
+    ]
+    (repository / "studies" / "test_tiny.py").write_text("import nothing_such\n")
+    with pytest.raises(InputError, match=r"the new code.*nothing_such"):
+        side.cells(["studies"])
+
+
+def test_a_worker_that_cannot_says_why(tmp_path):
+    """An exception is an answer; so is the end of its process."""
+    side = Side(name="base", root=tmp_path, results=tmp_path)
+    with Worker(side) as worker:
+        with pytest.raises(WorkerError, match="base: KeyError: 'nothing'"):
+            worker.ask(do="nothing")
+        worker._process.kill()
+        with pytest.raises(WorkerError, match="has ended"):
+            worker.ask(do="nothing")
+
+
+def test_a_slower_head_is_caught_and_the_same_code_is_not(repository, capsys, tmp_path):
+    """`vitbench compare-code main`: identical and 0 with nothing changed; 10 when a pass sleeps 10 ms.
+
+    Accuracy and parameters are identical both times: the latency alone raises the alarm.
+    """
+    options = ["--seeds", "1", "--margin", "forward_ms=30", "--margin", "gradients_ms=30"]
+    assert main(["compare-code", "main", *options, "--keep", str(tmp_path / "kept")]) == 0
+    out = capsys.readouterr().out
+    assert "1 arm, 1 identical" in out
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["base", "new"]
+    study = repository / "studies" / "test_tiny.py"
+    study.write_text(STUDY.replace("SECONDS", "0.010"))
+    assert main(["compare-code", "main", *options]) == 10
+    out = capsys.readouterr().out
+    assert "1 arm, 1 identical" in out
+    assert [line.split()[1] for line in out.splitlines() if line.endswith("worse")] == [
+        "forward",
+        "gradients",
+    ]
+    assert "second block" in out.replace("\n   ", " ")
+
+
+def test_mistakes_of_the_command(repository, capsys, tmp_path):
+    """No cell, no such commit, and a folder that is there already: exit code 2 and one line."""
+    for arguments in (
+        ["main", "-k", "nothing"],
+        ["nonsense"],
+        ["main", "--keep", str(tmp_path)],
+    ):
+        assert main(["compare-code", *arguments]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

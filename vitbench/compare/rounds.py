@@ -1,0 +1,83 @@
+"""One seed timed on each side: the spread is that of the rounds that both records keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vitbench.records import Record
+from vitbench.stats import (
+    CONFIDENCE,
+    Comparison,
+    Estimate,
+    Pairing,
+    decide,
+    median_interval,
+)
+from vitbench.stats.intervals import Values
+
+SERIES = {
+    "latency_p50_ms": "latency_ms",
+    "images_per_second": "latency_ms",
+    "train_images_per_second": "images_per_second",
+}
+"""Metric -> the samples whose median it is, or, of a speed, the samples of time per step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """Samples of the new record and of the baseline; `inverse` where the metric is 1 over them."""
+
+    ours: Values
+    baseline: Values
+    inverse: bool
+
+
+def find_rounds(base: Record, new: Record, *, metric: str) -> Rounds | None:
+    """Return the samples behind a metric, or None where a side kept too few for an interval."""
+    series = SERIES.get(metric, "")
+    ours, theirs = new.samples.get(series, []), base.samples.get(series, [])
+    if min([*ours, *theirs], default=0.0) <= 0 or not (ours and theirs):
+        return None
+    found = Rounds(ours=ours, baseline=theirs, inverse=metric == "images_per_second")
+    return None if _interval(found, confidence=CONFIDENCE) is None else found
+
+
+def compare_rounds(rounds: Rounds, *, pairing: Pairing, family: int) -> Comparison:
+    """Compare two medians by their intervals, which hold for every distribution.
+
+    The interval of the ratio goes from the lower end of one over the upper end of the other to
+    the opposite, wider by the drift between sessions: wide rather than wrong.
+    pairing: of the one pair of values, in per cent of the baseline
+    family: comparisons of this kind, among which the 5 % are shared out (Bonferroni)
+    """
+    confidence = 1 - (1 - CONFIDENCE) / family
+    mean = float(pairing.ours[0] - pairing.baseline[0])
+    ends = _interval(rounds, confidence=confidence)
+    half_width = None
+    if ends is not None:
+        low, high = min(ends[0], mean) - pairing.drift, max(ends[1], mean) + pairing.drift
+        half_width = max(mean - low, high - mean)
+    return Comparison(
+        difference=Estimate(n=1, mean=mean, sd=None, half_width=half_width, confidence=confidence),
+        verdict="inconclusive"
+        if half_width is None
+        else decide(
+            (mean - half_width, mean + half_width), margin=pairing.margin, better=pairing.better
+        ),
+        margin=pairing.margin,
+    )
+
+
+def _interval(rounds: Rounds, *, confidence: float) -> tuple[float, float] | None:
+    """Return the interval of the ratio of medians less one, in per cent."""
+    half = (1 + confidence) / 2  # each side errs in half of the cases that both may
+    sides = [median_interval(side, confidence=half) for side in (rounds.ours, rounds.baseline)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    (low, high), (base_low, base_high) = sides[0], sides[1]
+    ends = low / base_high, high / base_low
+    if rounds.inverse:
+        ends = 1 / ends[1], 1 / ends[0]
+    assert all(map(math.isfinite, ends))
+    return 100 * (ends[0] - 1), 100 * (ends[1] - 1)

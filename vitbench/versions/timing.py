@@ -1,0 +1,155 @@
+"""Latency of both codes, in the same rounds: each in a process of its own, taking turns."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vitbench.compare.interleaved import ROUNDS, Taken, is_suspect, judge_rounds, undisturbed
+from vitbench.stats import Comparison
+from vitbench.versions.side import Side
+
+WORKER = Path(__file__).with_name("worker.py")
+STEPS = ("forward_ms", "gradients_ms")
+BATCH_SIZE = 32
+SAMPLE_MS = 2.0
+"""A sample repeats a short step until it lasts so long: short
+against the time for which a busy system leaves a process its processor."""
+WARMUP = 5
+
+
+class WorkerError(Exception):
+    """A version's process cannot do what it is asked for; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A step of an arm in both codes.
+
+    ours_ms, base_ms: (n,) of each round
+    """
+
+    step: str
+    ours_ms: tuple[float, ...]
+    base_ms: tuple[float, ...]
+    blocks: int
+    comparison: Comparison
+
+    @property
+    def medians_ms(self) -> tuple[float, float]:
+        """Of the base and of the new code."""
+        return statistics.median(self.base_ms), statistics.median(self.ours_ms)
+
+
+class Worker:
+    """The process of one version."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", str(WORKER)],
+            cwd=side.root,
+            env=side.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Let it do something; raises WorkerError where it cannot."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and so gives no answer
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line or '{"error": "its process has ended"}')
+        if "error" in answer:
+            raise WorkerError(f"{self._side.name}: {answer['error']}")
+        return answer
+
+    def build(self, case: dict[str, Any], *, study_file: str) -> None:
+        """Build the model of a case; raises WorkerError also where it is other code's."""
+        told = self.ask(do="build", case=case, study_file=study_file, batch_size=BATCH_SIZE)
+        own = (self._side.root / "vitbench").resolve()
+        if own.is_dir() and Path(told["file"]).resolve().parent != own:
+            raise WorkerError(f"{self._side.name}: vitbench was imported from {told['file']}")
+
+    def sample_ms(self, step: str, calls: int) -> float:
+        """Take one sample that was not interrupted, if there is one to be had."""
+
+        def take() -> Taken:
+            answer = self.ask(do="sample", step=step, calls=calls)
+            return Taken(answer["ms"], answer["interrupted"])
+
+        return undisturbed(take)
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """Takes rounds of a step: one sample of each code, in random order."""
+
+    workers: Sequence[Worker]
+    step: str
+    chance: random.Random
+    ours_ms: list[float] = field(default_factory=list)
+    base_ms: list[float] = field(default_factory=list)
+    blocks: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for _ in range(WARMUP):
+            times = [worker.sample_ms(self.step, 1) for worker in self.workers]
+        self._calls = max(1, math.ceil(SAMPLE_MS / min(times)))
+
+    def take_block(self) -> None:
+        """Take a block of rounds."""
+        ratios = []
+        for _ in range(ROUNDS):
+            order = self.chance.sample((0, 1), 2)
+            times = {at: self.workers[at].sample_ms(self.step, self._calls) for at in order}
+            self.base_ms.append(times[0])
+            self.ours_ms.append(times[1])
+            ratios.append(times[1] / times[0])
+        self.blocks.append(ratios)
+
+
+def time_step(
+    base: Worker, new: Worker, *, step: str, chance: random.Random, margin: float
+) -> Timing:
+    """Time a step of the model that both have built; what looks like an alarm is timed again."""
+    rounds = Rounds(workers=(base, new), step=step, chance=chance)
+    rounds.take_block()
+    if is_suspect(judge_rounds(rounds.blocks, margin=margin)):
+        rounds.take_block()
+    return Timing(
+        step=step,
+        ours_ms=tuple(rounds.ours_ms),
+        base_ms=tuple(rounds.base_ms),
+        blocks=len(rounds.blocks),
+        comparison=judge_rounds(rounds.blocks, margin=margin),
+    )
