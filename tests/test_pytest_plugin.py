@@ -286,12 +286,23 @@ def test_a_report_is_written_at_the_end(pytester, study):
     assert "out/index.html" in result.stdout.str()
 
 
+def test_a_session_is_sent_to_a_tracker_offline(pytester, study, monkeypatch):
+    """`--study-track wandb` leaves a run of every record, and says how to upload them."""
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    result = run(pytester, "--study-track", "wandb")
+    assert "runs for wandb · next: wandb sync" in result.stdout.str()
+    kept = list((pytester.path / "results" / ".track" / "wandb").glob("offline-run-*"))
+    assert len(kept) == len(list((pytester.path / "results").glob("*/*/*/*.json")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--study-dataset", "cifar11"], "unknown dataset 'cifar11'; did you mean 'cifar10'?"),
         (["--study-model", "vti"], "unknown model 'vti'; did you mean 'vit'?"),
         (["--study-budget", "quik"], "--study-budget is 'quik'; did you mean 'quick'?"),
+        (["--study-track", "wanbd"], "--study-track is 'wanbd'; did you mean 'wandb'?"),
         (["--study-sedes", "3"], "unknown option --study-sedes; did you mean '--study-seeds'?"),
         (["--study-seeds", "none"], "--study-seeds is 'none'; expected a whole number"),
         (["--study-rerun", "stael"], "did you mean 'stale'?"),

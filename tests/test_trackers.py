@@ -43,9 +43,9 @@ def test_every_value_has_its_step(samples):
     for name, values in samples.items():
         assert [row[name] for _, row in rows if name in row] == values
     longest = max(map(len, samples.values()), default=0)
-    for values in samples.values():
-        if longest % len(values) == 0:
-            assert rows[-1][0] == longest
+    for name, values in samples.items():
+        last = max(step for step, row in rows if name in row)
+        assert last == (longest if longest % len(values) == 0 else len(values))
 
 
 def test_the_same_record_is_the_same_run():
