@@ -7,6 +7,7 @@ import pytest
 
 from vitbench import Case
 from vitbench.case import digest
+from vitbench.reading import Shelf
 from vitbench.records import Metric, Record, Store
 from vitbench.report.page import write_report
 from vitbench.study import Plan
@@ -90,7 +91,9 @@ def test_read_records(benchmark, note, tmp_path):
 @pytest.mark.parametrize("seeds", [1, 10], ids=lambda seeds: f"seeds{seeds}")
 def test_build_report(benchmark, note, tmp_path, seeds):
     """Tables, figures and the page of one study."""
-    records = make_records(seeds)
+    store, records = Store(tmp_path / "results"), make_records(seeds)
+    for record in records:
+        store.write(record)
     note(records=len(records))
-    page = benchmark(write_report, records, tmp_path)
+    page = benchmark(lambda: write_report(Shelf(tmp_path / "results"), tmp_path / "report"))
     assert page.stat().st_size > 1000

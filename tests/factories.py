@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vitbench.case import Case, digest
-from vitbench.records import Metric, Record, Status
+from vitbench.reading import Shelf
+from vitbench.records import Metric, Predictions, Record, Status, Store
 from vitbench.study import Plan
 
 UNITS: dict[str, tuple[str, Any]] = {
@@ -103,6 +105,19 @@ def make_record(
         duration_s=12.5,
         plan=make_plan() if plan is None else plan,
     )
+
+
+def make_shelf(
+    folder: Path, records: Iterable[Record], *, predictions: Mapping[str, Predictions] | None = None
+) -> Shelf:
+    """Write records to a folder and return them as they are read.
+
+    predictions: of the records with these keys
+    """
+    store = Store(folder)
+    for record in records:
+        store.write(record, (predictions or {}).get(record.key))
+    return Shelf(folder)
 
 
 def _metric(name: str, value: float | Metric | None) -> Metric:

@@ -100,11 +100,15 @@ def test_json_that_is_no_case_is_refused(change, message):
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_budget_gives_a_case(budget):
-    """A budget's settings make a valid case that can be written, on any data."""
+    """A budget's settings make a valid case of every task that can be written, on any data."""
     spend = BUDGETS[budget]
+    bases = [Case(budget=budget), *(Case(budget=budget, **{k: v()}) for k, v in TASKS.items())]
     for settings in (spend.settings, {**spend.settings, **spend.real}):
-        case = Case(budget=budget).replace(settings)
-        assert Case.from_json(json.loads(json.dumps(case.to_json()))) == case
+        assert settings.keys() <= {path for base in bases for path in base.settings()}
+        for base in bases:
+            own = {path: value for path, value in settings.items() if path in base.settings()}
+            case = base.replace(own)
+            assert Case.from_json(json.loads(json.dumps(case.to_json()))) == case
 
 
 # replace ------------------------------------------------------------------------------------

@@ -8,19 +8,28 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from factories import make_plan, make_record
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vitbench.report.figures import DRAWINGS, INK, draw_plots
+from vitbench.report.figures import draw_figures, style_sheet
+from vitbench.report.figures.cost import Point, pareto_front
+from vitbench.report.figures.curves import smoothed
+from vitbench.report.figures.drawing import NIGHT, PAPER
+from vitbench.report.figures.marks import MAX_ARMS, SYMBOLS, shape
 from vitbench.report.tables import build_tables
+from vitbench.stats import Estimate
+
+ARMS = ("none", "learned1d", "rope2d")
 
 
-def study(arms=("none", "learned1d", "rope2d"), *, seeds=2, steps=50, flops=True):
+def study(arms=ARMS, *, seeds=2, steps=50, flops=True, spread=1.0):
     """A table of arms that have everything that is drawn."""
     plan = make_plan(arms=tuple(arms), baseline=arms[1], seeds=seeds)
     generator = np.random.default_rng(0)
     records = []
     for place, arm in enumerate(arms):
         for seed in range(seeds):
-            accuracy = 70 + place + generator.normal()
+            accuracy = 70 + place + spread * generator.normal()
             cost = {"forward_flops": 21e6 * (place + 1)} if flops else {}
             records.append(
                 make_record(
@@ -38,67 +47,98 @@ def study(arms=("none", "learned1d", "rope2d"), *, seeds=2, steps=50, flops=True
     return table
 
 
-def words(plot):
+def draw(table):
+    """Figures by name, and what is missing."""
+    figures, missing = draw_figures(table, lambda record: record.samples)
+    return {figure.name: figure for figure in figures}, missing
+
+
+def marks(figure):
+    """The named marks of a figure."""
+    root = ET.fromstring(figure.svg)  # noqa: S314  our own
+    return {each.get("data-n"): each for each in root.iter() if each.get("data-n")}
+
+
+def words(figure):
     """The texts of a figure."""
-    root = ET.fromstring(plot.svg)  # noqa: S314  our own
-    return {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    root = ET.fromstring(figure.svg)  # noqa: S314  our own
+    return {element.text for element in root.iter("text")}
 
 
 @pytest.fixture(scope="module")
-def plots():
+def figures():
     """The figures of a small study."""
-    found, missing = draw_plots(study())
+    found, missing = draw(study())
     assert not missing
-    return {plot.name: plot for plot in found}
+    return found
 
 
-def test_the_same_records_give_the_same_bytes(plots):
-    """Neither a date nor a random name is in a figure."""
-    again, _ = draw_plots(study())
-    assert {plot.name: plot for plot in again} == plots
+def test_the_same_records_give_the_same_figures(figures):
+    """Neither a date nor a random name is in one."""
+    assert draw(study())[0] == figures
 
 
-def test_every_arm_is_named_in_every_figure(plots):
-    """A reader finds each arm by its name, the baseline at least in the axis."""
-    assert set(plots) == set(DRAWINGS)
-    for plot in plots.values():
-        text = " ".join(filter(None, words(plot)))
-        for arm in ("none", "learned1d", "rope2d"):
-            assert arm in text, plot.name
-        assert plot.png.startswith(b"\x89PNG")
+def test_every_arm_is_named_and_every_mark_tells_its_records(figures):
+    """A mark names the records that it was drawn from, by their keys."""
+    table = study()
+    keys = {record.key[:8]: record.arm for record in table.records}
+    assert set(figures) == {"differences", "accuracy", "loss", "cost-operations"}
+    for figure in figures.values():
+        for arm in ARMS:
+            assert arm in figure.svg
+        for name, mark in marks(figure).items():
+            arms = {keys[key] for key in mark.get("data-from").split()}
+            assert name.split("/")[0] in arms
+            assert arms <= {name.split("/")[0], "learned1d"}
+        assert figure.title
+        assert figure.caption
+        assert 'role="img"' in figure.svg
 
 
-def test_inline_figures_take_the_ink_of_the_page(plots):
-    """The sentinel colour is gone, and no ids can meet those of another figure."""
-    seen = set()
-    for plot in plots.values():
-        inline = plot.inline()
-        assert INK in plot.svg
-        assert INK not in inline
-        assert "currentColor" in inline
-        assert inline.startswith("<svg")
-        ET.fromstring(inline)  # noqa: S314  our own
-        ids = re.findall(r'\bid="([^"]*)"', inline)
-        assert len(ids) == len(set(ids))
-        assert not seen & set(ids)
-        seen |= set(ids)
+def test_the_verdict_is_told_by_shape_word_and_colour():
+    """Each verdict has a sign of its own, and a colour by its class."""
+    shapes = {verdict: shape(verdict, 0, 0) for verdict in SYMBOLS}
+    assert len(set(shapes.values()) | {shapes["identical"]}) == len(SYMBOLS) - 1  # ◆ and ◇
+    assert len(set(SYMBOLS.values())) == len(SYMBOLS)
+    found, _ = draw(study(spread=0.001))
+    assert 'class="better"' in found["differences"].svg
+    assert 'class="worse"' in found["differences"].svg
+    assert {"better", "worse"} <= words(found["differences"])
+    style = style_sheet()
+    assert all(f".{verdict}" in style for verdict in SYMBOLS)
+
+
+def test_intervals_are_drawn_to_scale(figures):
+    """The line of a difference reaches from one end of its interval to the other."""
+    table = study()
+    lines, ends = [], []
+    for row in table.rows:
+        if row.comparison is not None:
+            mark = marks(figures["differences"])[f"{row.arm}/difference/plot"]
+            line = next(iter(mark.iter("line")))
+            lines += [float(line.get("x1")), float(line.get("x2"))]
+            ends += list(row.comparison.difference.interval)
+    slope, offset = np.polyfit(ends, lines, 1)
+    assert slope > 0
+    assert lines == pytest.approx([slope * end + offset for end in ends], abs=0.11)
 
 
 def test_what_is_missing_leaves_a_note_and_no_figure():
     """Records without samples, cost or baseline give the figures that they can."""
     (bare,) = build_tables([make_record("rope2d")])
-    found, missing = draw_plots(bare)
-    assert found == []
-    assert len(missing) == len(DRAWINGS)
-    assert "No figure of loss: no record has samples of train_loss." in missing
-    found, missing = draw_plots(study(flops=False))
-    assert missing == ["No figure of cost: no record has forward_flops."]
+    found, missing = draw(bare)
+    assert found == {}
+    assert missing == [
+        "No figure of differences: no arm is compared with the baseline.",
+        "No figure of curves: no record has a series of accuracies or losses.",
+        "No figure of cost: all arms cost the same, or no record tells what they cost.",
+    ]
     (failed,) = build_tables([make_record(status="failed")])
-    assert draw_plots(failed)[0] == []
+    assert draw(failed)[0] == {}
 
 
 def test_what_some_models_have_in_every_block_is_drawn_for_them():
-    """λ by block, with a line for each arm that has it; no note where no arm does."""
+    """λ by block, with a line for each arm that has it."""
     plan = make_plan(arms=("vit", "diffvit", "diffvit_v2"), baseline="vit")
     records = [make_record("vit", plan=plan)] + [
         make_record(arm, seed=seed, plan=plan, samples={"lambda": [0.2 + seed / 9, 0.36, 0.47]})
@@ -106,33 +146,145 @@ def test_what_some_models_have_in_every_block_is_drawn_for_them():
         for seed in range(2)
     ]
     (table,) = build_tables(records)
-    drawn = {plot.name: plot for plot in draw_plots(table)[0]}
-    assert set(drawn) == {"differences", "lambda"}
-    assert {" diffvit", " diffvit_v2", "block", "lambda"} <= words(drawn["lambda"])
-    assert " vit" not in words(drawn["lambda"])
-    assert drawn["lambda"].caption.startswith("Weight λ of the second map")
-    found, missing = draw_plots(study())
-    assert "lambda" not in {plot.name for plot in found}
-    assert missing == []
+    drawn, _ = draw(table)
+    assert {"diffvit", "diffvit_v2", "block", "lambda"} <= words(drawn["lambda"])
+    assert "vit" not in words(drawn["lambda"])
+
+
+def test_times_are_drawn_where_records_have_them():
+    """Median and spread of every arm, from the samples of all seeds."""
+    plan = make_plan(arms=("fp32", "bf16"), baseline="fp32")
+    records = [
+        make_record(
+            arm,
+            seed=seed,
+            plan=plan,
+            metrics={"latency_p50_ms": 10.0},
+            samples={"latency_ms": [9.0 + seed, 10.0, 11.0]},
+        )
+        for arm in ("fp32", "bf16")
+        for seed in range(2)
+    ]
+    records = [
+        type(record)(
+            **{
+                **{name: getattr(record, name) for name in record.__struct_fields__},
+                "metrics": {
+                    name: type(metric)(value=metric.value, unit="ms", better="lower")
+                    for name, metric in record.metrics.items()
+                },
+            }
+        )
+        for record in records
+    ]
+    (table,) = build_tables(records)
+    drawn, _ = draw(table)
+    assert "bf16: median 10.0" in drawn["spread-latency_ms"].svg
+    assert "(6 samples)" in drawn["spread-latency_ms"].svg
+
+
+def test_a_record_is_read_once(figures):
+    """Samples are read from disk: accuracy and loss of a record in one go."""
+    table, asked = study(), []
+
+    def samples(record):
+        asked.append(record.key)
+        return record.samples
+
+    draw_figures(table, samples)
+    assert len(asked) == len(set(asked)) == len(table.records)
+
+
+def test_of_many_arms_the_best_and_the_baseline_are_drawn():
+    """More lines than twelve cannot be told apart; the caption says so."""
+    arms = tuple(f"arm{i}" for i in range(30))
+    found, _ = draw(study(arms, seeds=1))
+    assert found["loss"].svg.count('class="mean"') == MAX_ARMS
+    assert "arm1/loss/curve" in marks(found["loss"])
+    assert "Of 30 arms, the baseline and the best 11." in found["loss"].caption
 
 
 def test_curves_of_different_lengths_and_of_one_step_are_drawn():
-    """Seeds are cut to the shortest; a single step is a point."""
+    """Seeds are cut to the shortest; a single step is a point; one epoch makes no curve."""
     plan = make_plan()
     samples = [{"train_loss": [2.3, 2.0, 1.9]}, {"train_loss": [2.2]}]
     records = [make_record(seed=seed, plan=plan, samples=each) for seed, each in enumerate(samples)]
     (table,) = build_tables(records)
-    assert [plot.name for plot in draw_plots(table)[0]] == ["loss"]
+    assert "<circle" in draw(table)[0]["loss"].svg
     (table,) = build_tables([make_record(samples={"test_accuracy": [50.0]})])
-    assert "No figure of accuracy: one epoch makes no curve." in draw_plots(table)[1]
+    assert draw(table)[0] == {}
 
 
 def test_hostile_names_are_drawn_as_they_are():
-    """No mathematics, no markup, no hidden legend, no missing glyph stops a figure."""
-    arms = ("$x^$", "_hidden", "<b>&", "日本", "x" * 80)
-    found, missing = draw_plots(study(arms))
+    """No markup and no missing glyph stops a figure, and a long name is cut."""
+    arms = ("$x^$", '"quoted"', "<b>&", "日本", "x" * 80)
+    found, missing = draw(study(arms))
     assert not missing
-    loss = next(plot for plot in found if plot.name == "loss")
-    assert {" $x^$", " _hidden", " <b>&", " 日本", f" {'x' * 31}…"} <= words(loss) | {
-        f" {word}" for word in words(loss) if word
-    }
+    assert {"<b>&", "日本", '"quoted"', f"{'x' * 23}…"} <= words(found["loss"])
+
+
+def test_a_file_of_a_figure_stands_alone(figures):
+    """In the colours of paper, with title and description, without what the page needs."""
+    for figure in figures.values():
+        text = figure.file()
+        root = ET.fromstring(text)  # noqa: S314  our own
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in text
+        assert "data-" not in text
+        assert root.find("{http://www.w3.org/2000/svg}title").text == figure.title
+
+
+def test_every_colour_can_be_read_on_its_page():
+    """Contrast of at least 4.5 for text and lines, as WCAG 2.2 asks for text, by day and night."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    assert PAPER.keys() == NIGHT.keys()
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", style_sheet()))
+    assert used <= PAPER.keys()
+    for colours in (PAPER, NIGHT):
+        for name in colours.keys() - {"page", "rule", "band"}:
+            for ground in ("page", "band"):
+                a, b = sorted([luminance(colours[name]), luminance(colours[ground])])
+                assert (b + 0.05) / (a + 0.05) >= 4.5, (name, ground)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=10),
+    st.sampled_from(["higher", "lower"]),
+)
+def test_the_front_is_what_nothing_beats(pairs, better):
+    """A point is on the front, or some point of the front is as cheap and as good, and better in one."""
+    points = [
+        Point(
+            arm=str(place),
+            cost=float(cost),
+            gain=Estimate(n=1, mean=float(gain), sd=None, half_width=None, confidence=0.95),
+            records=(),
+        )
+        for place, (cost, gain) in enumerate(pairs)
+    ]
+    sign = 1 if better == "higher" else -1
+    front = pareto_front(points, better=better)
+
+    def beats(a, b):
+        return a.cost <= b.cost and sign * a.gain.mean >= sign * b.gain.mean
+
+    assert front
+    for point in points:
+        assert any(beats(other, point) for other in front)
+    for a in front:
+        assert not any(beats(b, a) for b in front if b is not a)
+
+
+@given(st.integers(1, 6), st.integers(1, 4))
+def test_smoothing_is_the_mean_of_each_window(window, seeds):
+    """The first value is the mean of the first window, the last that of the last."""
+    series = np.random.default_rng(window).normal(size=(seeds, 12))
+    smooth = smoothed(series, window=window)
+    assert smooth.shape == (seeds, 13 - window)
+    assert smooth[:, 0] == pytest.approx(series[:, :window].mean(axis=1))
+    assert smooth[:, -1] == pytest.approx(series[:, -window:].mean(axis=1))

@@ -308,7 +308,7 @@ def test_the_data_is_found_again(tmp_path, monkeypatch):
         ({"budget": "quik"}, "did you mean 'quick'?"),
         ({"seed": -1}, "seed is -1; expected 0 or more"),
         ({"settings": {"model.dephts": 1}}, "did you mean 'model.depth'?"),
-        ({"settings": {"dino.epochs": 1}}, "did you mean 'train.epochs'?"),
+        ({"settings": {"measure.batch_size": 1}}, "did you mean 'train.batch_size'?"),
         ({"name": "../up"}, "would name a file"),
     ],
 )
@@ -319,3 +319,20 @@ def test_a_mistake_is_one_line(given, message):
             **{"name": "tiny", "budget": "smoke", "seed": 0, "settings": {}, **given}
         )
     assert message in str(caught.value)
+
+
+def test_a_training_without_labels_leaves_an_encoder(tmp_path):
+    """In the same file, with a linear probe as its head; no state of it is kept."""
+    changes = {
+        "dino.epochs": 1,
+        "dino.local_crops": 0,
+        "model.width": 16,
+        "model.depth": 1,
+        "data.train_images": 200,
+        "data.test_images": 50,
+    }
+    cell = folder.describe_case("own", budget="smoke", seed=0, settings=changes)
+    finished = folder.begin(tmp_path, cell)
+    assert finished.record.status == "ok", finished.record.error
+    assert load_model(tmp_path).case.dino.epochs == 1
+    assert not (tmp_path / folder.STATE).exists()

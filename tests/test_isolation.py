@@ -56,6 +56,32 @@ def test_another_process_works_under_the_same_conditions():
         assert 0 <= done.peak.value < 10
 
 
+@linux
+def test_a_process_that_is_split_off_is_measured_alike():
+    """Under a parent of 600 MB, again after one that was killed, and each is a process of its own."""
+    ballast = torch.ones(600 * 10**6, dtype=torch.uint8)
+    loaded = ("isolated_work",)
+    seen = set()
+    for _ in range(2):
+        done = run_isolated(allocate, {"megabytes": 200}, device="cpu", loaded=loaded)
+        assert done.peak.value == pytest.approx(200e6 / 2**20, rel=0.05)
+        seen.add(run_isolated(describe, {}, device="cpu", loaded=loaded).value["process"])
+        with pytest.raises(MemoryError, match="fail was killed"):
+            run_isolated(fail, {"how": "killed"}, device="cpu", loaded=loaded)
+        with pytest.raises(InputError, match="patch is 3"):
+            run_isolated(fail, {"how": "input"}, device="cpu", loaded=loaded)
+    assert len(seen) == 2
+    assert os.getpid() not in seen
+    assert ballast[-1] == 1
+
+
+def test_a_parent_that_cannot_start_is_an_error():
+    """A module that is not there ends it, and its exit code is all that is known."""
+    for _ in range(2):
+        with pytest.raises(IsolatedError, match=r"allocate ended its process with exit code 1$"):
+            run_isolated(allocate, {"megabytes": 1}, device="cpu", loaded=("no_such_module",))
+
+
 def test_a_process_that_is_killed_ran_out_of_memory():
     """So Linux ends what asks for more than there is."""
     with pytest.raises(MemoryError, match="fail was killed, as the system does when memory runs"):

@@ -171,3 +171,56 @@ def test_a_width_that_does_not_fit_is_refused(name, width, num_heads, expected):
     with pytest.raises(InputError) as refusal:
         make(name, (2, 2), width=width, num_heads=num_heads)
     assert str(refusal.value) == expected
+
+
+@given(st.sampled_from(POSEMBS.names()), grids, quarters)
+def test_an_embedding_is_itself_at_its_own_grid(name, grid, quarter):
+    """Images of the model's size are embedded as if there were no other."""
+    embedding = make(name, grid, width=4 * quarter)
+    assert embedding.at(grid) is embedding
+
+
+@given(st.sampled_from(["learned1d", "learned2d", "sincos1d", "sincos2d"]), grids, grids)
+def test_a_table_is_interpolated_between_rows_and_columns(name, grid, other):
+    """As torch interpolates a picture, bicubically; the class of the table does not matter."""
+    embedding = enliven(make(name, grid, width=8))
+    resized = embedding.at(other)
+    picture = embedding.table().T.reshape(1, 8, *grid)
+    expected = torch.nn.functional.interpolate(picture, size=other, mode="bicubic")
+    expected = expected[0].flatten(1).T
+    torch.testing.assert_close(resized.add(torch.zeros(1, len(expected), 8).double())[0], expected)
+    assert resized.num_patches == other[0] * other[1]
+
+
+def test_a_resized_table_teaches_the_one_it_is_made_of():
+    """The gradient reaches every row, and later changes are seen."""
+    embedding = enliven(make("learned1d", (4, 4), width=4))
+    resized = embedding.at((2, 2))
+    resized.add(torch.zeros(1, 4, 4).double()).square().sum().backward()
+    assert (embedding.patch.weight.grad.abs().sum(1) > 0).all()
+    before = resized.table().detach().clone()
+    with torch.no_grad():
+        embedding.patch.weight.add_(1)
+    torch.testing.assert_close(embedding.at((2, 2)).table(), before + 1)
+
+
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_a_resized_rotation_has_half_the_angle_between_twice_as_many_patches(rows, columns):
+    """Both grids lie over the same picture: middle over middle."""
+    embedding = make("rope2d", (rows, columns), width=8)
+    fine = embedding.at((2 * rows, 2 * columns))
+    ones = torch.ones(1, 1, 4 * rows * columns, 8).double()
+    angles = torch.atan2(fine.rotate(ones)[0, 0, :, 4:], fine.rotate(ones)[0, 0, :, :4])
+    angles = (angles - math.pi / 4).view(2 * rows, 2 * columns, 4)
+    row = torch.arange(2 * rows).double() / 2 - 0.25
+    column = torch.arange(2 * columns).double() / 2 - 0.25
+    torch.testing.assert_close(angles[:, 0, 0], row, atol=1e-6, rtol=0)
+    torch.testing.assert_close(angles[0, :, 2], column, atol=1e-6, rtol=0)
+
+
+def test_an_embedding_of_ones_own_may_not_know_how_to_be_resized():
+    """Then it says so, and what would help."""
+    embedding = PositionEmbedding(grid=(2, 2), width=4, head_width=4)
+    assert embedding.at((2, 2)) is embedding
+    with pytest.raises(InputError, match=r"cannot be resized from \(2, 2\) to \(3, 3\) patches"):
+        embedding.at((3, 3))

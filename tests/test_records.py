@@ -27,6 +27,7 @@ from vitbench.records import (
     SCHEMA,
     DamagedRecordError,
     Metric,
+    Pictures,
     Predictions,
     Record,
     Store,
@@ -535,3 +536,29 @@ def test_a_store_is_made_where_it_can_be(tmp_path):
     """Checking makes the folder and leaves nothing in it."""
     Store(tmp_path / "deep" / "results").check_writable()
     assert list((tmp_path / "deep" / "results").iterdir()) == []
+
+
+def test_pictures_are_kept_once_for_all_records_of_the_same_images(tmp_path):
+    """And read back as they were; a file that is not what its name says is damage."""
+    pictures = Pictures(
+        images=np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3),
+        index=np.array([0, 7]),
+        class_names=("cat", "größer"),
+    )
+    zeros = np.zeros(8, dtype=np.int64)
+    store = Store(tmp_path)
+    for seed in range(2):
+        predictions = Predictions(
+            predicted=zeros + seed, target=zeros, confidence=np.ones(8), pictures=pictures
+        )
+        path = store.write(make_record(seed=seed), predictions)
+    (file,) = path.parent.glob("pictures-*.npz")
+    record = store.read(path)
+    read = store.pictures(record)
+    assert np.array_equal(read.images, pictures.images)
+    assert read.index.tolist() == [0, 7]
+    assert read.class_names == pictures.class_names
+    assert store.pictures(make_record()) is None
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(DamagedRecordError, match="not the bytes that it is named by"):
+        store.pictures(record)

@@ -361,3 +361,34 @@ def test_mimetic_values_are_those_of_the_usual_model_but_for_attention_and_posit
     changed = {name for name in usual if not torch.equal(usual[name], mimetic[name])}
     attention = {f"blocks.{n}.attention.{w}.weight" for n in (0, 1) for w in ("qkv", "proj")}
     assert changed == {*attention, "posemb.patch.weight"}
+
+
+@given(shapes())
+def test_features_are_what_the_head_reads(shape):
+    """`encode` gives them without the head."""
+    model, images = lively(shape), shape.images()
+    taps: dict[str, Tensor] = {}
+    model(images, taps)
+    torch.testing.assert_close(model.encode(images), taps["features"])
+    torch.testing.assert_close(model.head(model.encode(images)), model(images))
+
+
+@given(shapes(), st.tuples(st.integers(1, 4), st.integers(1, 4)))
+def test_images_of_any_size_that_the_patch_divides_are_encoded(shape, grid):
+    """Each on its own; the classifier takes those of the model's size alone."""
+    model, patch = lively(shape), shape.config.patch
+    size = (grid[0] * patch, grid[1] * patch)
+    images = torch.randn(3, shape.channels, *size, dtype=torch.float64)
+    taps: dict[str, Tensor] = {}
+    features = model.encode(images, taps)
+    assert features.shape == (3, shape.config.width)
+    assert taps["tokens"].shape[1] == model.num_prefix + grid[0] * grid[1]
+    torch.testing.assert_close(model.encode(images[1:2]), features[1:2])
+
+
+@pytest.mark.parametrize("size", [(3, 6, 8), (3, 8, 10), (1, 8, 8)])
+def test_images_that_cannot_be_cut_into_patches_are_not_encoded(size):
+    """Nor those of other channels; the message names both."""
+    model = build(ModelConfig(patch=4), image_px=(8, 8), channels=3, num_classes=2, seed=0)
+    with pytest.raises(InputError, match=r"expected 3 channels and sides that model\.patch 4"):
+        model.encode(torch.zeros(1, *size))

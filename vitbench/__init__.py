@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vitbench.case import Case, times
     from vitbench.checkpoint import load_model
     from vitbench.errors import InputError
+    from vitbench.exchange.frame import load
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
     from vitbench.study import Study
@@ -25,6 +26,7 @@ _HOME = {
     "Record": "records",
     "Store": "records",
     "InputError": "errors",
+    "load": "exchange.frame",
     "load_model": "checkpoint",
     "AUGMENTATIONS": "registry",
     "DATASETS": "registry",
@@ -42,6 +44,7 @@ __all__ = [
     "Record",
     "Store",
     "Study",
+    "load",
     "load_model",
     "times",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
-from vitbench.case import TRAIN, Case, digest
+from vitbench.case import TASK_SETTINGS, TRAIN, Case, digest
 from vitbench.errors import InputError
 from vitbench.records import Record
 from vitbench.registry import REGISTRIES, registrations
@@ -37,15 +38,39 @@ RESULT_CODE = (
 
 
 def record_key(case: Case, *, study: str, version: int) -> str:
-    """Hash the study, the complete case and the content of its data."""
+    """Hash the study, the complete case, and the content of its data and of the files it names."""
+    files = _named_files(case)
     return digest(
         {
             "study": study,
             "version": version,
             "case": case.to_json(),
             "data": case.data.facts().fingerprint,
+            **({"files": files} if files else {}),
         }
     )
+
+
+def _named_files(case: Case) -> dict[str, str]:
+    """Hash the files that the settings of a task name: weights, or a model's configuration.
+
+    A file is named by a whole setting, or behind a colon (`open_clip:FILE`) or an at sign
+    (`timm:NAME@FILE`).
+    """
+    found = {}
+    for path, value in case.settings().items():
+        if path in TASK_SETTINGS and isinstance(value, str):
+            for file in map(Path, (value, value.partition(":")[2], value.rpartition("@")[2])):
+                if file.is_file():
+                    stat = file.stat()
+                    found[path] = _hash_file(file, stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+@cache
+def _hash_file(file: Path, size: int, changed_ns: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def code_fingerprint(case: Case, *, study_file: Path | None) -> str:

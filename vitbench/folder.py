@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitbench import checkpoint, device
-from vitbench.case import SETTINGS, TASK_SETTINGS, Case
+from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case
 from vitbench.environment import describe
 from vitbench.errors import InputError, nearest
 from vitbench.fingerprint import code_fingerprint
@@ -28,6 +28,8 @@ from vitbench.study import Cell, Study
 from vitbench.training.state import State, read_state, write_state
 
 STATE = "training.state"
+UNLABELLED = "dino"
+"""The task whose result is a model to keep, as that of training on labels is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +75,20 @@ class Begun:
 def describe_case(name: str, *, budget: str, seed: int, settings: dict[str, object]) -> Cell:
     """Return the cell of a training: an arm `name` of the study `train`.
 
-    settings: dotted settings, which beat the budget's
+    settings: dotted settings, which beat the budget's; those of `dino` make it a training without
+        labels, which begins anew when it is cut off
     raises: InputError for what is not a valid case or name
     """
-    if others := sorted(settings.keys() & TASK_SETTINGS.keys()):
+    given = sorted(settings.keys() & TASK_SETTINGS.keys())
+    if others := [path for path in given if not path.startswith(f"{UNLABELLED}.")]:
         raise InputError(f"{others[0]} says nothing to a training; {nearest(others[0], SETTINGS)}")
-    (cell,) = _study(name).expand(budget=budget, seeds=1, settings=settings)
+    base = Case(**{UNLABELLED: TASKS[UNLABELLED]()}) if given else Case()
+    (cell,) = _study(name, base).expand(budget=budget, seeds=1, settings=settings)
     return dataclasses.replace(cell, case=dataclasses.replace(cell.case, seed=seed))
 
 
-def _study(name: str) -> Study:
-    return Study("train", base=Case(), arms={name: {}}, baseline=name, question="One training")
+def _study(name: str, base: Case) -> Study:
+    return Study("train", base=base, arms={name: {}}, baseline=name, question="One training")
 
 
 def begin(
@@ -191,7 +196,9 @@ def _train(
         threads=device.threads(),
         workers=1,
     )
-    cell = dataclasses.replace(_study(begun.name).expand(budget="smoke")[0], case=begun.case)
+    cell = dataclasses.replace(
+        _study(begun.name, Case()).expand(budget="smoke")[0], case=begun.case
+    )
     record = make_record(cell, ran, code=begun.code, environment=environment)
     record_path = store.write(record, outcome.predictions)
     weights = None
@@ -199,7 +206,7 @@ def _train(
         weights = folder / checkpoint.FILE
         with _writing(folder):
             checkpoint.write_checkpoint(weights, outcome.trained)
-        path.unlink()
+        path.unlink(missing_ok=True)
     return Finished(record=record, record_path=record_path, weights=weights, defect=outcome.defect)
 
 

@@ -85,6 +85,7 @@ def obtain_seeds(
     workers: int = 1,
     on_epoch: OnEpoch | None = None,
     on_separate: Callable[[str], None] | None = None,
+    on_ran: Callable[[Path, Outcome], None] | None = None,
 ) -> list[Obtained]:
     """Return the records of cells that are the same but for their seed.
 
@@ -93,6 +94,7 @@ def obtain_seeds(
     The other arguments and errors are those of `obtain`.
 
     on_separate: told why they are run one by one after all
+    on_ran: told of every case that was run, with the path of its record
     """
     cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
     compute = cells[0].case.compute
@@ -122,6 +124,8 @@ def obtain_seeds(
     ):
         record = make_record(cell, ran, code=code, environment=environment)
         path = store.write(record, ran.outcome.predictions)
+        if on_ran is not None:
+            on_ran(path, ran.outcome)
         defect = ran.outcome.defect
         obtained[cell.id] = Obtained(record=record, path=path, reused=False, defect=defect)
     return [obtained[cell.id] for cell in cells]
@@ -156,6 +160,7 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
+        about=outcome.about,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vitbench import device
 from vitbench.checkpoint import Checkpoint
@@ -30,7 +30,11 @@ class SkippedError(RuntimeError):
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a case gave; `defect` is an exception that `error` alone does not explain."""
+    """What a case gave.
+
+    about: what was run, in words and lists, for the record
+    defect: an exception that `error` alone does not explain
+    """
 
     status: Status = "ok"
     error: str | None = None
@@ -38,6 +42,7 @@ class Outcome:
     curves: Curves = field(default_factory=Curves)
     diagnostics: Samples = field(default_factory=dict)
     predictions: Predictions | None = None
+    about: dict[str, Any] | None = None
     trained: Checkpoint | None = None
     defect: Exception | None = None
 

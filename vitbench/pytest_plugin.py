@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from vitbench.errors import InputError, nearest
-from vitbench.settings import FLAG, OPTIONS, Settings, read_settings
+from vitbench.settings import FLAG, OPTIONS, Settings, Tracker, read_settings
 
 if TYPE_CHECKING:
     from vitbench.case import Case
     from vitbench.obtain import Obtained
+    from vitbench.outcome import Outcome
     from vitbench.records import Record, Store
     from vitbench.report.summary import Table
     from vitbench.study import Cell, Study
@@ -61,6 +62,8 @@ def pytest_load_initial_conftests(
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings once; a wrong one ends the session before anything is collected."""
     config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    # What is left out of a dataset is told, and does not end a run where warnings are errors.
+    config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
     try:
         settings = read_settings(option=config.getoption, environment=os.environ, ini=config.getini)
     except InputError as error:
@@ -197,10 +200,26 @@ class Session:
                 progress.line(f"{cell.study} {cell.id}"), passing=True
             ),
             on_separate=self.show,
+            on_ran=self.draw if self.settings.gallery else None,
         )
         for other, record in zip(cells[1:], others, strict=True):
             self.fused[item.path, other.study, other.arm, other.case] = record
         return obtained
+
+    def draw(self, path: Path, outcome: Outcome) -> None:
+        """Draw the gallery of a cell that was trained."""
+        if outcome.trained is None:
+            return
+        from vitbench.gallery.cells import write_cell_gallery
+
+        page = write_cell_gallery(
+            path,
+            outcome.trained,
+            count=self.settings.gallery,
+            data_dir=self.settings.data_dir,
+        )
+        if page is not None:
+            self.show(f"gallery: {page}")
 
     def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
         """List the cells of this session that are the same but for their seed."""
@@ -232,10 +251,14 @@ class Session:
     # collection -----------------------------------------------------------------------------
 
     def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override, or that its task does not have."""
+        """Remember settings that a study's own arms override, or that its task does not have.
+
+        What an arm calculates may follow from the setting.
+        """
         given = self.settings.case_settings().keys()
+        settings = [item for arm in study.arms.values() for item in arm.items()]
         reasons = {
-            "whose arms set it": given & {path for arm in study.arms.values() for path in arm},
+            "whose arms set it": given & {path for path, value in settings if not callable(value)},
             f"whose task is {study.base.task}": given - study.base.settings().keys(),
         }
         for reason, lost in reasons.items():
@@ -267,6 +290,7 @@ class Session:
             f"device {settings.device or 'auto'}",
             f"precision {settings.precision or 'auto'}",
             "seeds fused" if settings.fuse_seeds else None,
+            f"galleries of {settings.gallery}" if settings.gallery else None,
             *settings.assignments,
             f"rerun {settings.rerun}",
             f"data {settings.data_dir}" if settings.data_dir else None,
@@ -317,6 +341,21 @@ class Session:
             if any(record.key in keys for record in table.records)
         ]
 
+    def galleries(self, table: Table) -> list[str]:
+        """Write the galleries of a study of classifiers, and say what is in them and where."""
+        if all(record.about is None for record in table.records):
+            return []
+        from vitbench.records import DamagedRecordError, Store
+        from vitbench.report.galleries import write_galleries
+
+        try:
+            written = write_galleries(table, Store(self.settings.results))
+        except (InputError, DamagedRecordError) as error:
+            return [f" no galleries: {error}"]
+        if written is None:
+            return []
+        return [*(f" {line}" for line in written.lines), f" galleries: {written.page}"]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Compare with the baseline; a regression is the exit code of a session that went well."""
@@ -346,6 +385,8 @@ class Session:
 
             terminalreporter.write_line("")
             terminalreporter.write_line(to_text(table))
+            for line in self.galleries(table):
+                terminalreporter.write_line(line)
         if self.judgement is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(self.judgement)
@@ -355,14 +396,35 @@ class Session:
         results = self.settings.results
         line = f" {results} ({made} cells run, {self.reused} reused)"
         if self.settings.report is not None:
+            from vitbench.reading import Shelf
+            from vitbench.records import Store
             from vitbench.report.page import write_report
 
             try:
-                records = [record for table in tables for record in table.records]
-                page = write_report(records, self.settings.report)
+                store = Store(results)
+                files = [store.path(record) for table in tables for record in table.records]
+                page = write_report(Shelf(results, files=files), self.settings.report)
             except InputError as error:
                 terminalreporter.write_line(f"{line} · no report: {error}")
             else:
                 terminalreporter.write_line(f"{line} · report: {page}")
         else:
             terminalreporter.write_line(f"{line} · next: vitbench report {results} -o report")
+        if self.settings.track is not None:
+            terminalreporter.write_line(f" {self.track(self.settings.track)}")
+
+    def track(self, tracker: Tracker) -> str:
+        """Send the session's records to a tracker, and say what comes next."""
+        from vitbench.exchange.trackers import track
+        from vitbench.records import Store
+
+        store = Store(self.settings.results)
+        try:
+            then = track(
+                [store.read(path) for path in self.written],
+                tracker=tracker,
+                results=self.settings.results,
+            )
+        except InputError as error:
+            return f"not tracked: {error}"
+        return f"{len(self.written)} runs for {tracker} · next: {then}"

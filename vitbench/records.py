@@ -42,11 +42,28 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("a metric without a value needs the reason")
 
 
-class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The per-image predictions beside a record: file name and SHA-256 of its bytes."""
+class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The per-image predictions beside a record: file name and SHA-256 of its bytes.
+
+    pictures: file of some of the images, named by the SHA-256 of its bytes
+    """
 
     file: str
     sha256: str
+    pictures: str | None = None
+
+
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """Some images of a test split, small, so that a report can show them without the dataset.
+
+    images: (m, side, side, 3) uint8
+    index: (m,) their places in the split
+    class_names: of all classes
+    """
+
+    images: np.ndarray
+    index: np.ndarray
+    class_names: tuple[str, ...]
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +71,18 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
 
     predicted, target: (n,) class indices
     confidence: (n,) probability of the predicted class
+    top, top_confidence: (n, k) the likeliest classes, in order, and their probabilities
+    names: (n,) what each image is called, where images have names
+    pictures: kept once for all records of the same images
     """
 
     predicted: np.ndarray
     target: np.ndarray
     confidence: np.ndarray
+    top: np.ndarray | None = None
+    top_confidence: np.ndarray | None = None
+    names: np.ndarray | None = None
+    pictures: Pictures | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +93,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     code: SHA-256 of the syntax trees of the code that the result depends on
     samples: series of numbers, such as the training loss of every step
     plan: what a table needs to know of the study
+    about: what was run, in words and lists: the parts of a model
     """
 
     study: str
@@ -87,6 +112,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     plan: Plan
     predictions: PredictionsFile | None = None
+    about: dict[str, Any] | None = None
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -125,6 +151,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def to_bytes(self) -> bytes:
         """Encode as JSON, one field a line; raises ValueError for NaN and infinity anywhere."""
         fields = msgspec.to_builtins(self)
+        if self.about is None:  # as before there was such a field
+            del fields["about"]
         order = ["schema", *(name for name in fields if name != "schema")]
         lines = (
             f'"{name}": '
@@ -219,8 +247,10 @@ class Store:
                 digest = hashlib.sha256(data).hexdigest()
                 file = f"{record.stem}-{digest[:8]}.npz"
                 write_whole(folder / file, data)
+                pictures = _write_pictures(folder, predictions.pictures)
                 record = msgspec.structs.replace(
-                    record, predictions=PredictionsFile(file=file, sha256=digest)
+                    record,
+                    predictions=PredictionsFile(file=file, sha256=digest, pictures=pictures),
                 )
             self._supersede(path)
             write_whole(path, record.to_bytes())
@@ -300,13 +330,60 @@ class Store:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return Predictions(**{name: arrays[name] for name in arrays.files})
 
+    def pictures(self, record: Record) -> Pictures | None:
+        """Read the pictures beside a record; None when it has none.
 
-def _encode_predictions(predictions: Predictions) -> bytes:
+        raises: DamagedRecordError when the file is missing or is not what its name says
+        """
+        if record.predictions is None or record.predictions.pictures is None:
+            return None
+        path = self.folder(record) / Path(record.predictions.pictures).name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DamagedRecordError(f"{path}: {error.strerror}") from error
+        if _pictures_name(data) != path.name:
+            raise DamagedRecordError(f"{path}: not the bytes that it is named by")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Pictures(
+                images=arrays["images"],
+                index=arrays["index"],
+                class_names=tuple(map(str, arrays["class_names"])),
+            )
+
+
+def _write_pictures(folder: Path, pictures: Pictures | None) -> str | None:
+    """Write pictures, unless they are there, and return the name of their file."""
+    if pictures is None:
+        return None
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        predicted=predictions.predicted.astype(np.uint16),
-        target=predictions.target.astype(np.uint16),
-        confidence=predictions.confidence.astype(np.float16),
+        images=pictures.images.astype(np.uint8),
+        index=pictures.index.astype(np.uint32),
+        class_names=np.array(pictures.class_names, dtype=np.str_),
     )
+    name = _pictures_name(buffer.getvalue())
+    if not (folder / name).exists():
+        write_whole(folder / name, buffer.getvalue())
+    return name
+
+
+def _pictures_name(data: bytes) -> str:
+    return f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.npz"
+
+
+def _encode_predictions(predictions: Predictions) -> bytes:
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {
+        "predicted": predictions.predicted.astype(np.uint16),
+        "target": predictions.target.astype(np.uint16),
+        "confidence": predictions.confidence.astype(np.float16),
+    }
+    if predictions.top is not None and predictions.top_confidence is not None:
+        arrays["top"] = predictions.top.astype(np.uint16)
+        arrays["top_confidence"] = predictions.top_confidence.astype(np.float16)
+    if predictions.names is not None:
+        arrays["names"] = predictions.names.astype(np.str_)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -104,4 +104,9 @@ POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )
 MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.models.vit")
+CLASSIFIERS: Registry[Any] = Registry(
+    "source of classifiers", variable="CLASSIFIERS", module="vitbench.tasks.classifiers"
+)
+MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.methods")
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
+"""Those whose parts a case of any task may name; classifiers are of one task."""

@@ -16,6 +16,9 @@ from vitbench.errors import InputError, nearest
 Rerun = Literal["stale", "failed", "all", "none"]
 """What is run again: missing and stale cells; also those that ended badly; all; nothing."""
 
+Tracker = Literal["wandb", "trackio"]
+"""Experiment trackers that are sent the records of a session."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -32,7 +35,9 @@ class Settings:
     model: str | None
     report: Path | None
     compare: Path | None
+    track: Tracker | None
     fuse_seeds: bool
+    gallery: int
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
@@ -96,11 +101,13 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         "BASE",
         "compare with the records of this folder; exit code 10 for a regression, 12 without a baseline",
     ),
+    ("track", "wandb|trackio", "send the session's records to a tracker, offline, as its runs"),
     (
         "fuse-seeds",
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
     ),
+    ("gallery", "N", "draw what trained cells attend to in N test images, beside their records"),
 )
 
 
@@ -121,12 +128,18 @@ def read_settings(
     seeds = given("seeds")
     if seeds is not None and not (str(seeds).isdigit() and int(seeds) >= 1):
         raise InputError(f"--study-seeds is {seeds!r}; expected a whole number, 1 or more")
+    gallery = given("gallery")
+    if gallery is not None and not str(gallery).isdigit():
+        raise InputError(f"--study-gallery is {gallery!r}; expected a whole number of images")
     budget: str = given("budget") or "quick"
     rerun: Rerun = given("rerun") or "stale"
     if rerun not in get_args(Rerun):
         raise InputError(f"--study-rerun is {rerun!r}; {nearest(rerun, get_args(Rerun))}")
     if budget not in BUDGETS:
         raise InputError(f"--study-budget is {budget!r}; {nearest(budget, BUDGETS)}")
+    track = given("track")
+    if track is not None and track not in get_args(Tracker):
+        raise InputError(f"--study-track is {track!r}; {nearest(track, get_args(Tracker))}")
     settings = Settings(
         dataset=given("dataset"),
         data_dir=Path(given("data-dir")) if given("data-dir") else None,
@@ -139,7 +152,9 @@ def read_settings(
         model=given("model"),
         report=Path(given("report")) if given("report") else None,
         compare=Path(given("compare")) if given("compare") else None,
+        track=track,
         fuse_seeds=bool(given("fuse-seeds")),
+        gallery=int(gallery or 0),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()

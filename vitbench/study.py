@@ -72,6 +72,7 @@ class Study:
     question: one sentence; the docstring of the study's module where it is not given
     note: a sentence printed under every table
     version: raise it to make all records of the study stale
+    seeds: how many each arm has where the user does not say; None for the budget's number
 
     >>> study = Study("patch", base=Case(), factors={"model.patch": [4, 8]},
     ...               baseline={"model.patch": 4}, question="Which patch size?")
@@ -93,6 +94,7 @@ class Study:
         question: str | None = None,
         note: str | None = None,
         version: int = 1,
+        seeds: int | None = None,
     ) -> None:
         if not name.isidentifier():
             raise InputError(f"study name {name!r} is not a word of letters, digits and '_'")
@@ -116,6 +118,7 @@ class Study:
         self.question = question
         self.note = note
         self.version = version
+        self.seeds = seeds
 
     def _check_arm(self, arm: str, settings: Mapping[str, Setting]) -> None:
         """Refuse a name that another arm has or that cannot be a file's, and unknown settings."""
@@ -172,7 +175,8 @@ class Study:
         """
         if budget not in BUDGETS:
             raise InputError(f"unknown budget {budget!r}; {nearest(budget, BUDGETS)}")
-        seeds = BUDGETS[budget].seeds if seeds is None else seeds
+        if seeds is None:
+            seeds = BUDGETS[budget].seeds if self.seeds is None else self.seeds
         if seeds < 1:
             raise InputError(f"{seeds} seeds; expected 1 or more")
         base = self._base(budget, settings or {})

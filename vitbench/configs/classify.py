@@ -1,17 +1,59 @@
-"""Which existing classifier is tested."""
+"""Which classifier is tested."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vitbench.configs.checks import require
+from vitbench.errors import InputError
+from vitbench.registry import CLASSIFIERS
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyConfig:
-    """A classifier that is not trained here, zero-shot or supervised.
+    """A classifier, zero-shot or supervised, to be tested as it is.
 
-    model: "open_clip:NAME", "timm:NAME" or "torchvision:NAME"
+    Classifiers are named SOURCE:NAME, with their weights behind an @: `embedded:clip`,
+    `open_clip:RN50@openai`, `timm:resnet50@a1_in1k`, `torchvision:resnet50@IMAGENET1K_V2`,
+    `torchvision:resnet50@weights/mine.safetensors`.
+
+    model: the classifier; the embedded ones are trained first, on the training images
+    baseline: the classifier that a study compares it with; None in a case of its own
+    templates: what a zero-shot classifier is asked with: a set of `vitbench.models.zero_shot`, or
+        one sentence with {} for the class; "auto" for the set that suits model and images
+    batch_size: images that are classified at a time
+    epochs: passes over the training images with which an embedded classifier is trained; batch
+        size, learning rate and the rest are those of `train`
     """
 
     builds_model: ClassVar[bool] = False
-    model: str = "open_clip:RN50"
+    model: str = "embedded:clip"
+    baseline: str | None = "embedded:resnet"
+    templates: str = "auto"
+    batch_size: int = 100
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        parse_classifier(self.model, setting="classify.model")
+        if self.baseline is not None:
+            parse_classifier(self.baseline, setting="classify.baseline")
+        for name in ("batch_size", "epochs"):
+            value = getattr(self, name)
+            require(value >= 1, f"classify.{name} is {value}; expected 1 or more")
+
+
+def parse_classifier(text: str, *, setting: str) -> tuple[str, str, str | None]:
+    """Take `timm:resnet50@a1_in1k` apart: source, name, weights (None where there are none).
+
+    raises: InputError for a source that is not registered, and for an empty part
+    """
+    source, _, rest = text.partition(":")
+    CLASSIFIERS.check(source)
+    name, at, weights = rest.partition("@")
+    if not name or (at and not weights):
+        raise InputError(
+            f"{setting} is {text!r}; expected SOURCE:NAME or SOURCE:NAME@WEIGHTS, such as "
+            "embedded:clip or torchvision:resnet50@IMAGENET1K_V2"
+        )
+    return source, name, weights or None

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from vitbench.configs.checks import check_choices, require
+from vitbench.registry import MAPS
 
 
 @dataclass(frozen=True, kw_only=True)
 class InterpretConfig:
-    """Where a trained model looks.
+    """Where a model looks that is trained as the rest of the case says.
 
-    method: how its attention becomes one map
+    method: registered map of what it attends to
+    mode: what is taken of differential attention (`vitbench.interpret.signed`); nothing to others
+    images: test images whose maps are scored; None for all
+    mass_share: share of a map's mass that is laid over the object
+    occlusion_steps: steps in which patches are taken away from an image, and put into it
     """
 
     builds_model: ClassVar[bool] = True
     method: str = "rollout"
+    mode: Literal["signed", "relu", "plus", "minus"] = "relu"
+    images: int | None = 500
+    mass_share: float = 0.6
+    occlusion_steps: int = 8
+
+    def __post_init__(self) -> None:
+        MAPS.check(self.method)
+        check_choices(self, section="interpret")
+        require(
+            self.images is None or self.images >= 1,
+            f"interpret.images is {self.images}; expected 1 or more, or none",
+        )
+        require(
+            0 < self.mass_share <= 1,
+            f"interpret.mass_share is {self.mass_share}; expected more than 0, at most 1",
+        )
+        require(
+            self.occlusion_steps >= 1,
+            f"interpret.occlusion_steps is {self.occlusion_steps}; expected 1 or more",
+        )

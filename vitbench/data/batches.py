@@ -43,6 +43,11 @@ class Normalization:
         scale, shift = _scale_and_shift(self, images.device)
         return torch.addcmul(shift, images.to(torch.float32), scale)
 
+    def of_shares(self, images: Tensor) -> Tensor:
+        """Do the same with floating-point values in 0 … 1."""
+        scale, shift = _scale_and_shift(self, images.device)
+        return torch.addcmul(shift, images, 255 * scale)
+
 
 @lru_cache(maxsize=8)  # moving them in every step would make an accelerator wait each time
 def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from vitbench.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import Tensor
 
     from vitbench.data.sources import Part
@@ -160,12 +161,7 @@ def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, T
     """
     import torch
 
-    chosen = _choose(photos, split=split)
-    if not chosen:
-        raise InputError(
-            f"imagefolder {photos.folder} has one image per class; expected at least 2 in some "
-            "class, one of them to test with"
-        )
+    chosen = _part(photos, split=split)
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
         results = list(pool.map(lambda photo: _read_photo(photo.path, side_px=side_px), chosen))
@@ -180,17 +176,40 @@ def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, T
         if not isinstance(result, str)
     ]
     if broken:
-        _report(broken, photos=photos, total=len(chosen))
+        report_broken(broken, source=f"imagefolder {photos.folder}", total=len(chosen))
     images = torch.stack([image for image, _ in pairs])
     return images, torch.tensor([label for _, label in pairs])
 
 
-def _report(broken: list[str], *, photos: Photos, total: int) -> None:
+def report_broken(broken: list[str], *, source: str, total: int) -> None:
+    """Name the first images that cannot be read, and count them, in a `DataWarning`.
+
+    raises: InputError when it is all of them
+    """
     names = ", ".join(broken[:NAMED]) + (", …" if broken[NAMED:] else "")
-    message = f"imagefolder {photos.folder}: {len(broken)} of {total} images cannot be read"
+    message = f"{source}: {len(broken)} of {total} images cannot be read"
     if len(broken) == total:
         raise InputError(f"{message}; expected JPEG, PNG or the like: {names}")
     warnings.warn(f"{message} and are left out: {names}", DataWarning, stacklevel=2)
+
+
+def all_or_test(photos: Photos, *, held_out: bool) -> list[Photo]:
+    """Return the images to test on: the test part, or all where a folder has none of its own.
+
+    held_out: whether those that a model may have been trained on are to be left out
+    raises: InputError when no image is left
+    """
+    return _part(photos, split="test") if held_out or photos.test else list(photos.train)
+
+
+def _part(photos: Photos, *, split: Part) -> list[Photo]:
+    chosen = _choose(photos, split=split)
+    if not chosen:
+        raise InputError(
+            f"imagefolder {photos.folder} has one image per class; expected at least 2 in some "
+            "class, one of them to test with"
+        )
+    return chosen
 
 
 def _choose(photos: Photos, *, split: Part) -> list[Photo]:
@@ -218,19 +237,31 @@ def _read_photo(path: Path, *, side_px: int) -> torch.Tensor | str:
     """Return (3, side_px, side_px) uint8, or why the file cannot be read."""
     import numpy as np
     import torch
+    from PIL import Image, ImageOps
+
+    picture = open_photo(path, draft_px=2 * side_px)
+    if isinstance(picture, str):
+        return picture
+    square = ImageOps.fit(picture, (side_px, side_px), method=Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def open_photo(path: Path, *, draft_px: int | None = None) -> Image.Image | str:
+    """Return an image upright in RGB at its full size, or why the file cannot be read.
+
+    draft_px: a JPEG may be decoded smaller, down to this size, and faster
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as opened:
-            opened.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG is decoded smaller, and faster
+            if draft_px is not None:
+                opened.draft("RGB", (draft_px, draft_px))
             upright = ImageOps.exif_transpose(opened)
             if upright.mode.startswith(("I", "F")):  # Pillow would turn all above 255 white
                 return f"pixels of mode {upright.mode}; expected 8 bits a channel"
-            square = ImageOps.fit(
-                upright.convert("RGB"), (side_px, side_px), method=Image.Resampling.BILINEAR
-            )
+            return upright.convert("RGB")
     except UnidentifiedImageError:  # whose message would name the file again
         return "no image"
     except Exception as error:  # a damaged file makes a decoder raise anything
         return (str(error) or type(error).__name__).splitlines()[0][:100]
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()

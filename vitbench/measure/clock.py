@@ -41,6 +41,9 @@ class DeviceClock:
 
     def synchronize(self) -> None:
         """Wait for the device; a CPU works while it is called and is never waited for."""
+        if self.device == "cpu":
+            return  # to ask torch would take some 3 % of a sample of 0.6 ms
+
         from vitbench.device import synchronize
 
         synchronize(self.device)

@@ -46,8 +46,13 @@ def forward_flops(model: Callable[[Tensor], object], images: Tensor) -> int:
     training = [module for module in modules if module.training]
     for module in training:
         module.eval()  # so that nothing is drawn at random or remembered
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model(images)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # nn.MultiheadAttention's, which has no formula
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            model(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     for module in training:
         module.train()
     total: int = counter.get_total_flops()

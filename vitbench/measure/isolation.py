@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from vitbench import device as devices
@@ -23,6 +25,14 @@ request = json.load(sys.stdin)
 sys.path[:] = request["path"]
 from vitbench.measure.isolation import serve
 serve(request)
+"""
+
+
+PARENT = """
+import json, sys
+sys.path[:] = json.loads(sys.stdin.readline())
+from vitbench.measure.isolation import serve_children
+serve_children(sys.argv[1:])
 """
 
 
@@ -46,7 +56,11 @@ class Isolated:
 
 
 def run_isolated(
-    function: Callable[..., Any], arguments: Mapping[str, Any], *, device: str
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    device: str,
+    loaded: tuple[str, ...] = (),
 ) -> Isolated:
     """Call a function in a fresh process and measure its memory there.
 
@@ -55,6 +69,8 @@ def run_isolated(
     function: defined at the top of a module that can be imported; returns a JSON value
     arguments: JSON values by name
     device: whose memory is measured
+    loaded: modules that take long to import; the process is then split off one that has imported
+        them, done nothing else, and waits for further calls (not on Windows)
     raises: TypeError for a function or argument that cannot be sent, MemoryError when memory ran
         out, InputError as the function did, IsolatedError for any other failure
     """
@@ -69,6 +85,16 @@ def run_isolated(
         "path": sys.path,
         "threads": devices.threads(),
     }
+    given = _split_off(request, loaded) if loaded and hasattr(os, "fork") else _start(request)
+    if "value" in given:
+        return Isolated(
+            value=given["value"], peak=_metric(given["peak"]), reserved=_metric(given["reserved"])
+        )
+    raise _error(given, name)
+
+
+def _start(request: dict[str, Any]) -> dict[str, Any]:
+    """Have a request answered by a process that is started for it."""
     done = subprocess.run(  # noqa: S603  the words are this file's
         [sys.executable, "-c", CHILD],
         input=json.dumps(request),
@@ -76,12 +102,64 @@ def run_isolated(
         text=True,
         encoding="utf-8",
     )
-    given: dict[str, Any] = json.loads(done.stdout or "{}") or {"exit_code": done.returncode}
-    if "value" in given:
-        return Isolated(
-            value=given["value"], peak=_metric(given["peak"]), reserved=_metric(given["reserved"])
-        )
-    raise _error(given, name)
+    return json.loads(done.stdout or "{}") or {"exit_code": done.returncode}
+
+
+def _split_off(request: dict[str, Any], loaded: tuple[str, ...]) -> dict[str, Any]:
+    """Have a request answered by a process that is split off one with modules loaded."""
+    parent = _parent(loaded)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        parent.stdin.write(json.dumps(request) + "\n")
+        parent.stdin.flush()
+        line = parent.stdout.readline()
+    except OSError:
+        line = ""
+    if not line:
+        _parent.cache_clear()
+        return {"exit_code": parent.wait()}
+    given: dict[str, Any] = json.loads(line)
+    return given
+
+
+@cache
+def _parent(loaded: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Start a process that loads modules and splits off one for every request."""
+    parent = subprocess.Popen(  # noqa: S603  the words are this file's
+        [sys.executable, "-c", PARENT, *loaded],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    assert parent.stdin is not None
+    parent.stdin.write(json.dumps(sys.path) + "\n")
+    parent.stdin.flush()
+    atexit.register(parent.kill)
+    return parent
+
+
+def serve_children(loaded: list[str]) -> None:
+    """Load modules, then answer each line with that of a process of its own."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for module in loaded:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reader)
+            with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+                json.dump(answer(json.loads(line)), pipe)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, encoding="utf-8") as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(child, 0)
+        answers.write((text or json.dumps({"exit_code": os.waitstatus_to_exitcode(status)})) + "\n")
+        answers.flush()
 
 
 def serve(request: dict[str, Any]) -> None:

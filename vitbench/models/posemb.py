@@ -16,12 +16,16 @@ A new embedding is a class with one method:
         def table(self):
             return self.row.weight.repeat_interleave(self.grid[1], dim=0)
 
-`PositionEmbedding` has the two places where an embedding can act: `add` and `rotate`.
+`PositionEmbedding` has the two places where an embedding can act: `add` and `rotate`; and `at`,
+which gives it for images of another size.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -64,10 +68,29 @@ class PositionEmbedding(nn.Module):
         """
         return heads
 
+    def at(self, grid: tuple[int, int]) -> PositionEmbedding:
+        """Return the embedding for images of another size, whose grid spans the same picture.
+
+        grid: (gh, gw)
+        returns: this one for its own grid; otherwise one that shares its parameters
+        raises: InputError where the embedding has no way to be resized
+        """
+        return self if grid == self.grid else self.resized(grid)
+
+    def resized(self, grid: tuple[int, int]) -> PositionEmbedding:
+        """Return the embedding for another grid than its own; see `at`."""
+        raise InputError(
+            f"position embedding {type(self).__name__} cannot be resized from {self.grid} to "
+            f"{grid} patches; expected a method resized(grid), or images of the model's size"
+        )
+
 
 @POSEMBS.register("none")
 class NoPosition(PositionEmbedding):
     """The control: the encoder sees a set of patches."""
+
+    def resized(self, grid: tuple[int, int]) -> PositionEmbedding:
+        return NoPosition(grid=grid, width=self.width, head_width=self.head_width)
 
 
 class AddedTable(PositionEmbedding):
@@ -79,6 +102,26 @@ class AddedTable(PositionEmbedding):
 
     def add(self, patches: Tensor) -> Tensor:
         return patches + self.table()
+
+    def resized(self, grid: tuple[int, int]) -> PositionEmbedding:
+        return Interpolated(self, grid=grid)
+
+
+class Interpolated(AddedTable):
+    """Another table at another grid, by bicubic interpolation between its rows and columns.
+
+    source: as DINO does (arXiv:2104.14294), whose code adds 0.1 to the sides of the grid it asks
+        for, and so takes its values at slightly other places; here the corners of both grids agree
+    """
+
+    def __init__(self, table: AddedTable, *, grid: tuple[int, int]) -> None:
+        super().__init__(grid=grid, width=table.width, head_width=table.head_width)
+        self._values = table.table()
+        self._from = table.grid
+
+    def table(self) -> Tensor:
+        values = self._values
+        return _interpolation(self._from, self.grid, values.device, values.dtype) @ values
 
 
 @POSEMBS.register("learned1d")
@@ -172,15 +215,30 @@ class RoPE2d(PositionEmbedding):
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, *, grid: tuple[int, int], width: int, head_width: int) -> None:
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        width: int,
+        head_width: int,
+        spanned: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(grid=grid, width=width, head_width=head_width)
         _require_quarters(head_width)
         pairs = head_width // 4
         frequencies = 100.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
         rows, columns = _rows_and_columns(grid)
+        if spanned is not None:
+            rows, columns = (
+                (places + 0.5) * (whole / parts) - 0.5
+                for places, whole, parts in zip((rows, columns), spanned, grid, strict=True)
+            )
         angles = torch.cat([rows[:, None] * frequencies, columns[:, None] * frequencies], dim=1)
         self.register_buffer("cosine", angles.cos().float(), persistent=False)
         self.register_buffer("sine", angles.sin().float(), persistent=False)
+
+    def resized(self, grid: tuple[int, int]) -> PositionEmbedding:
+        return _rope_between(self.grid, grid, self.width, self.head_width, self.cosine.device)
 
     def rotate(self, heads: Tensor) -> Tensor:
         num_prefix = heads.shape[-2] - self.num_patches
@@ -188,6 +246,30 @@ class RoPE2d(PositionEmbedding):
         a, b = patches.chunk(2, dim=-1)
         rotated = torch.cat([a * self.cosine - b * self.sine, b * self.cosine + a * self.sine], -1)
         return torch.cat([prefix, rotated.to(heads.dtype)], dim=-2)
+
+
+@lru_cache(maxsize=16)  # a few sizes of crops, again in every step
+def _rope_between(
+    spanned: tuple[int, int],
+    grid: tuple[int, int],
+    width: int,
+    head_width: int,
+    device: torch.device,
+) -> RoPE2d:
+    return RoPE2d(grid=grid, width=width, head_width=head_width, spanned=spanned).to(device)
+
+
+@lru_cache(maxsize=16)
+def _interpolation(
+    of: tuple[int, int], to: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the weights (gh'·gw', gh·gw) that interpolate a table of one grid at another.
+
+    A matrix, because its product has the same gradient every time, also on an accelerator.
+    """
+    places = torch.eye(of[0] * of[1], dtype=torch.float64).view(1, -1, *of)
+    weights = F.interpolate(places, size=to, mode="bicubic", align_corners=False)
+    return weights[0].flatten(1).T.contiguous().to(device, dtype)
 
 
 def _rows_and_columns(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

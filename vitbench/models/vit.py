@@ -138,7 +138,23 @@ class ViT(nn.Module):
         returns: (b, num_classes)
         raises: InputError for images of another shape
         """
-        tokens = self.embed(images)
+        if images.shape[1:] != self.image_shape:
+            given, expected = tuple(images.shape[1:]), self.image_shape
+            raise InputError(f"images are {given}; expected {expected} (channels, height, width)")
+        logits: Tensor = self.head(self.encode(images, taps))
+        return logits
+
+    def encode(self, images: Tensor, taps: Taps | None = None) -> Tensor:
+        """Map images to features, what the head reads.
+
+        images: (b, c, h, w) of any size that the patch divides. For another size than the
+            model's the position embedding is resized (`PositionEmbedding.at`).
+        taps: as for `forward`
+        returns: (b, d)
+        raises: InputError for another number of channels, or sides that the patch does not divide
+        """
+        posemb = self.posemb.at(self.grid_of(images))
+        tokens = self.embed(images, posemb=posemb)
         if taps is not None:
             taps["tokens"] = tokens
         last = len(self.blocks) - 1
@@ -146,7 +162,7 @@ class ViT(nn.Module):
         for layer, block in enumerate(self.blocks):
             tokens = block(
                 tokens,
-                rotate=self.posemb.rotate,
+                rotate=posemb.rotate,
                 # The head reads the class token alone, so the last block need not compute more:
                 # the same logits and gradients in 10 to 14 % less time at depth 6.
                 class_only=layer == last and self.class_token is not None and taps is None,
@@ -157,17 +173,23 @@ class ViT(nn.Module):
         features = self.pool(tokens)
         if taps is not None:
             taps["features"] = features
-        logits: Tensor = self.head(features)
-        return logits
+        return features
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Turn images (b, c, h, w) into tokens (b, n, d)."""
-        if images.shape[1:] != self.image_shape:
-            given, expected = tuple(images.shape[1:]), self.image_shape
-            raise InputError(f"images are {given}; expected {expected} (channels, height, width)")
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Return the rows and columns of patches of images (b, c, h, w)."""
+        patch, (channels, height, width) = self.config.patch, images.shape[1:]
+        if channels != self.image_shape[0] or height % patch or width % patch:
+            raise InputError(
+                f"images are {(channels, height, width)}; expected {self.image_shape[0]} channels "
+                f"and sides that model.patch {patch} divides (channels, height, width)"
+            )
+        return height // patch, width // patch
+
+    def embed(self, images: Tensor, *, posemb: PositionEmbedding) -> Tensor:
+        """Turn images (b, c, h, w) into tokens (b, n, d); posemb: that of their size."""
         if self.config.stem == "patch":
             images = patchify(images, patch=self.config.patch)
-        patches = self.posemb.add(self.patch_embed(images))
+        patches = posemb.add(self.patch_embed(images))
         prefix = [
             embedding.weight.expand(len(images), -1, -1)
             for embedding in (self.class_token, self.registers)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from vitbench.report.numbers import format_difference, format_value
-from vitbench.report.summary import Row, Table
+from vitbench.report.summary import Row, Table, once
 from vitbench.report.tables import column_title, printable
 
+VERDICTS = ("better", "worse", "differs", "equivalent", "identical", "inconclusive")
+"""The order in which they are told."""
 
+
+@once
 def answer(table: Table) -> str:
     """Say what the verdicts are, with difference, interval and n, the settled ones first.
 
@@ -14,41 +18,80 @@ def answer(table: Table) -> str:
     """
     if not table.columns:
         return "The study names no metric, so there is no answer."
-    column = table.columns[0]
-    margin = table.plan.margins.get(column.metric)
-    inside = "" if margin is None else f" (inside ±{format_value(margin)} {column.unit})".rstrip()
-    wording = {
-        "better": "better",
-        "worse": "worse",
-        "differs": "different",
-        "equivalent": f"equivalent{inside}",
-        "identical": "identical",
-        "inconclusive": "inconclusive",
-    }
-    said = []
-    for verdict, words in wording.items():
-        arms = [
-            _arm(row, table)
-            for row in table.rows
-            if row.comparison is not None and row.comparison.verdict == verdict
-        ]
-        if arms:
-            said.append(f"{words}: {', '.join(arms)}")
-    silent = [
-        printable(row.arm)
-        for row in table.rows
-        if row.comparison is None and row.arm != table.plan.baseline
+    said = [
+        f"{wording(verdict, table)}: {', '.join(told(row, table) for row in rows)}"
+        for verdict, rows in by_verdict(table).items()
     ]
-    if silent:
-        said.append(f"not compared: {', '.join(silent)}")
+    if silent := not_compared(table):
+        said.append(f"not compared: {', '.join(map(printable, silent))}")
     if not said:
         return "There is only the baseline, so there is no answer."
+    column = table.columns[0]
     text = f"{column_title(column)} against {printable(table.plan.baseline)}: {'; '.join(said)}."
     return text[0].upper() + text[1:]
 
 
-def _arm(row: Row, table: Table) -> str:
-    """`rope2d +1.30 [0.62, 1.98] (n = 3)`."""
+@once
+def headline(table: Table) -> str:
+    """Say in one sentence what the study found, as far as it is settled."""
+    if not table.columns:
+        return "The study names no metric, so there is no answer."
+    found, baseline = by_verdict(table), printable(table.plan.baseline)
+    column = table.columns[0]
+    what = column_title(column).rstrip(" ↑↓").removesuffix(f" {column.unit}")
+    if not found:
+        return "Nothing could be compared with the baseline, so there is no answer."
+    if better := found.get("better"):
+        return f"Better than {baseline} in {what}: {_listed(better, table)}."
+    open_ones = found.get("inconclusive", [])
+    said = f"No arm is better than {baseline} in {what}"
+    if open_ones:
+        needs = [row.comparison.needed_seeds for row in open_ones if row.comparison]
+        seeds = max((need for need in needs if need), default=None)
+        more = f"; about {seeds} seeds would settle" if seeds else "; more seeds have to settle"
+        return f"{said} so far{more} {_count(len(open_ones))}."
+    if worse := found.get("worse"):
+        return f"{said}; worse: {_listed(worse, table)}."
+    if differs := found.get("differs"):
+        return f"Different from {baseline} in {what}: {_listed(differs, table)}."
+    if set(found) == {"identical"}:
+        return f"Every arm gives the same {what} as {baseline}, to the last digit."
+    return f"No arm differs from {baseline} in {what}{_inside(table)}."
+
+
+@once
+def by_verdict(table: Table) -> dict[str, list[Row]]:
+    """Return verdict -> the arms that have it, the settled verdicts first."""
+    found = {
+        verdict: [
+            row
+            for row in table.rows
+            if row.comparison is not None and row.comparison.verdict == verdict
+        ]
+        for verdict in VERDICTS
+    }
+    return {verdict: rows for verdict, rows in found.items() if rows}
+
+
+def not_compared(table: Table) -> list[str]:
+    """Return the arms that could not be compared with the baseline."""
+    return [
+        row.arm for row in table.rows if row.comparison is None and row.arm != table.plan.baseline
+    ]
+
+
+def wording(verdict: str, table: Table) -> str:
+    """Put a verdict in words: `equivalent (inside ±1 %)`."""
+    if verdict == "equivalent":
+        return f"equivalent{_inside(table)}"
+    return "different" if verdict == "differs" else verdict
+
+
+def told(row: Row, table: Table, *, unit: str = "") -> str:
+    """Tell an arm with its difference: `rope2d +1.30 [0.62, 1.98] (n = 3)`.
+
+    unit: written after the interval
+    """
     assert row.comparison is not None
     column, comparison = table.columns[0], row.comparison
     name = printable(row.arm)
@@ -58,4 +101,25 @@ def _arm(row: Row, table: Table) -> str:
     difference = format_difference(comparison, better=column.better, unit=column.unit)
     needs = comparison.needed_seeds
     more = f", needs about {needs} seeds" if needs and comparison.verdict == "inconclusive" else ""
-    return f"{name} {difference} ({count}{more})"
+    return f"{name} {difference} {unit}".rstrip() + f" ({count}{more})"
+
+
+def _inside(table: Table) -> str:
+    column = table.columns[0]
+    margin = table.plan.margins.get(column.metric)
+    return (
+        ""
+        if margin is None
+        else f" (inside ±{format_value(margin)} {column.unit})".replace(" )", ")")
+    )
+
+
+def _listed(rows: list[Row], table: Table, *, limit: int = 3) -> str:
+    unit = table.columns[0].unit
+    shown = [told(row, table, unit="points" if unit == "%" else unit) for row in rows[:limit]]
+    more = len(rows) - limit
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(arms: int) -> str:
+    return "one arm" if arms == 1 else f"{arms} arms"

@@ -37,8 +37,12 @@ def find_contexts(records: Iterable[Record]) -> list[Context]:
     device is not.
     """
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    known: dict[tuple[object, ...], tuple[str, ...]] = {}
     for record in records:
-        groups[_group(record)].append(record)
+        alike = _identity(record)
+        if alike not in known:
+            known[alike] = _group(record)
+        groups[known[alike]].append(record)
     parts = [
         part
         for key in sorted(groups)
@@ -57,6 +61,12 @@ def precision(record: Record) -> str:
 
 def _age(record: Record) -> tuple[str, str, str]:
     return record.started, record.key, record.code
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    """Tell records apart that may be of different groups; those that share objects cost nothing."""
+    sections = (id(values) for values in record.case.values() if isinstance(values, Mapping))
+    return record.study, record.budget, record.machine, id(record.plan), *sections
 
 
 def _group(record: Record) -> tuple[str, ...]:

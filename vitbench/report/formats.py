@@ -9,6 +9,8 @@ import json
 import re
 from typing import Any
 
+import msgspec
+
 from vitbench.report.answer import answer
 from vitbench.report.notes import facts, notes
 from vitbench.report.summary import Row, Table
@@ -47,7 +49,7 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", html.escape(printable(text), quote=False))
 
 
-LATEX = {
+LATEX: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}", "]": "{]}", '"': r"\textquotedbl{}",
@@ -57,7 +59,7 @@ LATEX = {
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(c, c) for c in printable(text))
+    return printable(text).translate(str.maketrans(LATEX))
 
 
 def to_latex(table: Table) -> str:
@@ -108,7 +110,8 @@ def to_json(table: Table) -> str:
         "rows": _raw(table),
         "notes": notes(table),
     }
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return msgspec.json.format(text, indent=1) + "\n"  # json's own indentation is slow
 
 
 def _raw(table: Table) -> list[dict[str, Any]]:

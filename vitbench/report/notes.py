@@ -8,9 +8,10 @@ from vitbench import units
 from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
-from vitbench.report.summary import Table, measured_alike, values_by_seed
+from vitbench.report.summary import Table, measured_alike, once, values_by_seed
 
 
+@once
 def facts(table: Table) -> str:
     """Count the cases and say where they ran: `12 cases: 11 ok, 1 failed · 2 seeds · …`."""
     newest = max(table.records, key=lambda record: record.started)
@@ -49,6 +50,7 @@ def _commits(records: Sequence[Record]) -> str:
     return found[0] if len(found) == 1 else f"{len(found)} commits"
 
 
+@once
 def notes(table: Table) -> list[str]:
     """List what a reader has to know, one sentence or two each."""
     return [
@@ -128,7 +130,9 @@ def _provenance(table: Table) -> list[str]:
     if len(commits) > 1:
         said.append(f"Made at several commits: {', '.join(commits)}.")
     # Arms may differ in code, which counts only the parts that a case uses; seeds may not.
-    codes = {record.arm: {r.code for r in records if r.arm == record.arm} for record in records}
+    codes: dict[str, set[str]] = {}
+    for record in records:
+        codes.setdefault(record.arm, set()).add(record.code)
     mixed = [arm for arm in codes if len(codes[arm]) > 1]
     if mixed:
         said.append(
@@ -138,10 +142,10 @@ def _provenance(table: Table) -> list[str]:
     torch = sorted({version(record, "torch") for record in records})
     if len(torch) > 1:
         said.append(f"Made with several versions of torch: {', '.join(torch)}.")
-    precisions = {
-        each: sorted({r.arm for r in records if precision(r) == each})
-        for each in sorted({precision(r) for r in records})
-    }
+    pairs = sorted({(precision(record), record.arm) for record in records})
+    precisions: dict[str, list[str]] = {}
+    for each, arm in pairs:
+        precisions.setdefault(each, []).append(arm)
     if len(precisions) > 1:
         parts = "; ".join(f"{each}: {', '.join(arms)}" for each, arms in precisions.items())
         said.append(f"Arms differ in precision ({parts}).")

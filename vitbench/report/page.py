@@ -2,178 +2,253 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import shlex
-from collections.abc import Iterable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from vitbench import __version__
 from vitbench.errors import InputError
-from vitbench.records import Record
-from vitbench.report.answer import answer
-from vitbench.report.figures import Plot, draw_plots
+from vitbench.reading import Shelf, Shelved
+from vitbench.records import DamagedRecordError, Pictures, Predictions, Record
+from vitbench.report.figures import style_sheet
+from vitbench.report.figures.drawing import NIGHT, PAPER
 from vitbench.report.formats import to_csv, to_json, to_latex, to_markdown
-from vitbench.report.notes import commit, facts, notes
-from vitbench.report.summary import Column, Row, Table, build_tables
-from vitbench.report.tables import grid
+from vitbench.report.sections import Evidence, make_section, overview
+from vitbench.report.summary import Table, build_tables
+
+Emit = Callable[[str, str], None]
+"""Takes the name and the text of a file beside the page."""
 
 FORMATS = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "json": to_json}
-SHOWN_SAMPLES = 6
-"""Of a series, so many values stand on the page; the record has all of them."""
-MAX_COMMANDS = 5
+PAGE = "index.html"
+PROCESSES = 2
+MAX_ALONE = 10_000
+"""More records than these are shared out to several processes."""
+MAX_DETAILED = 1_500
+"""Of more records, the page shows numbers and figures, but not every record in full."""
+MAX_PICTURED = 1_500
+"""Of more records, the page shows nothing that is read from predictions."""
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(records: Iterable[Record], folder: Path, *, damaged: Sequence[Path] = ()) -> Path:
+def write_report(shelf: Shelf, folder: Path) -> Path:
     """Write tables, figures and `index.html` to a folder and return the path of the page.
 
     The page needs nothing beside it and no network. Files of earlier reports under other
-    names stay. The same records give the same bytes.
-    damaged: files that could not be read, to be named on the page
+    names stay. The same records give the same bytes. What could not be read is named on the
+    page, and in `shelf.damaged`.
     raises: InputError when there are no records, or the folder cannot be written
     """
-    tables = build_tables(records)
-    if not tables:
-        raise InputError("no records to report; make some with: pytest studies -k posemb")
+
+    emit = _Writer(folder=folder)
+    processes = PROCESSES if len(shelf) > MAX_ALONE else 1
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sections = [_write_table(table, folder) for table in tables]
-        page = folder / "index.html"
-        page.write_text(_render(sections, damaged=damaged), encoding="utf-8")
+        emit(PAGE, render(shelf, emit, processes=processes))
     except OSError as error:
         raise InputError(
             f"cannot write the report to {folder}: {error.strerror or error}; name another folder"
         ) from error
-    return page
+    return folder / PAGE
 
 
-def _write_table(table: Table, folder: Path) -> dict[str, Any]:
-    """Write one table's files and return its section of the page."""
-    plots, missing = draw_plots(table)
-    files = {f"{table.name}.{suffix}": write(table).encode() for suffix, write in FORMATS.items()}
-    for plot in plots:
-        files[f"{table.name}-{plot.name}.png"] = plot.png
-        files[f"{table.name}-{plot.name}.svg"] = plot.svg.encode()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return _section(table, plots=plots, missing=missing, files=list(files))
+def render(shelf: Shelf, emit: Emit, *, processes: int = 1) -> str:
+    """Return the page of a store's records, and hand its tables and figures to `emit`.
+
+    processes: that studies are shared out to; with more than one, `emit` is copied to each
+    raises: InputError when there are no records
+    """
+    entries: list[dict[str, Any]] = []
+    sections: list[str] = []
+    files: dict[str, list[str]] = {}
+    for part in _parts(shelf, emit, processes=processes):
+        entries += part.entries
+        sections += part.sections
+        files.update(part.files)
+        shelf.damaged.update(part.damaged)
+    if not sections:
+        raise InputError(
+            f"no records under {shelf.root}; make some with: pytest studies -k posemb "
+            f"--study-results {shelf.root}"
+        )
+    return _page(shelf, entries, sections, files)
 
 
-def _render(sections: Sequence[dict[str, Any]], *, damaged: Sequence[Path]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Writer:
+    """Writes files to a folder."""
+
+    folder: Path
+
+    def __call__(self, name: str, text: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one study and budget gives to the page."""
+
+    entries: list[dict[str, Any]]
+    sections: list[str]
+    files: dict[str, list[str]]
+    damaged: dict[Path, str]
+
+
+def _parts(shelf: Shelf, emit: Emit, *, processes: int) -> Iterator[_Part]:
+    places = list(shelf.places())
+    count = len(shelf)
+    make = functools.partial(_make_part, root=shelf.root, emit=emit, count=count)
+    if processes < 2 or len(places) < 2:
+        yield from map(make, places)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads half
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        yield from pool.map(make, places)
+
+
+def _make_part(paths: list[Path], *, root: Path, emit: Emit, count: int) -> _Part:
+    """Read the records of one study and budget, and write what they give.
+
+    count: records of the whole page, which decides how much of each is shown
+    """
+    shelf = Shelf(root, files=paths)
+    entries, sections, files = [], [], {}
+    for group in shelf.groups():
+        reader = _Reader(shelf, group)
+        evidence = Evidence(
+            samples=reader.samples,
+            predictions=reader.predictions,
+            pictures=reader.pictures,
+            file=reader.file,
+            detailed=count <= MAX_DETAILED,
+            pictured=count <= MAX_PICTURED,
+        )
+        for table in build_tables(shelved.record for shelved in group):
+            entries.append(overview(table))
+            sections.append(_section(table, evidence, emit))
+        files.update(_manifest(shelf, group))
+    return _Part(entries=entries, sections=sections, files=files, damaged=shelf.damaged)
+
+
+def _section(table: Table, evidence: Evidence, emit: Emit) -> str:
+    texts = {f"{table.name}.{suffix}": write(table) for suffix, write in FORMATS.items()}
+    for name, text in texts.items():
+        emit(name, text)
+    downloads: Mapping[str, str] = texts if evidence.detailed else {}
+    section, figures = make_section(table, evidence, downloads=downloads)
+    for figure in figures:
+        emit(f"{table.name}-{figure.name}.svg", figure.file())
+    return _fill("section.html", s=section)
+
+
+def _page(
+    shelf: Shelf,
+    entries: Sequence[dict[str, Any]],
+    sections: Sequence[str],
+    files: Mapping[str, list[str]],
+) -> str:
+    from markupsafe import Markup
+
+    def text(name: str) -> Markup:
+        return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  our own
+
+    count = sum(map(len, files.values()))
+    manifest = {"vitbench": __version__, "damaged": _damaged(shelf), "files": files}
+    encoded = json.dumps(manifest, ensure_ascii=True, indent=0).replace("<", "\\u003c")
+    palette = " ".join(f"--{name}: light-dark({PAPER[name]}, {NIGHT[name]});" for name in PAPER)
+    studies = shelf.studies
+    return _fill(
+        "page.html",
+        title=f"{', '.join(studies[:3])}{' and more' if len(studies) > 3 else ''} · vitbench report",
+        version=__version__,
+        palette=Markup(palette),  # noqa: S704  our own
+        style=text("page.css"),
+        figure_style=Markup(style_sheet()),  # noqa: S704  our own
+        script=text("page.js"),
+        scope=_scope(studies, tables=len(entries), records=count),
+        damaged=manifest["damaged"],
+        overview=entries,
+        sections=[Markup(section) for section in sections],  # noqa: S704  the template escaped it
+        manifest=Markup(encoded),  # noqa: S704  it cannot end the element
+        files=count,
+        page_name=PAGE,
+    )
+
+
+def _scope(studies: Sequence[str], *, tables: int, records: int) -> str:
+    parts = [(len(studies), "stud", "y", "ies"), (tables, "table", "", "s")]
+    parts.append((records, "record", "", "s"))
+    return " · ".join(f"{n:,} {word}{one if n == 1 else many}" for n, word, one, many in parts)
+
+
+def _manifest(shelf: Shelf, group: Iterable[Shelved]) -> dict[str, list[str]]:
+    """Folder -> files that were read, without suffix, each with the digest of its bytes."""
+    found: dict[Path, list[str]] = {}
+    for shelved in group:
+        found.setdefault(shelved.path.parent, []).append(f"{shelved.path.stem} {shelved.digest}")
+    return {folder.relative_to(shelf.root).as_posix(): each for folder, each in found.items()}
+
+
+def _damaged(shelf: Shelf) -> list[list[str]]:
+    return sorted(
+        [path.relative_to(shelf.root).as_posix(), reason] for path, reason in shelf.damaged.items()
+    )
+
+
+class _Reader:
+    """Reads what belongs to the records of a group."""
+
+    def __init__(self, shelf: Shelf, group: Sequence[Shelved]) -> None:
+        self._shelf = shelf
+        self._of = {id(shelved.record): shelved for shelved in group}
+        self._pictures: dict[str, Pictures | None] = {}
+
+    def samples(self, record: Record) -> dict[str, list[float]]:
+        return self._shelf.samples(self._of[id(record)])
+
+    def predictions(self, record: Record) -> Predictions | None:
+        return self._shelf.predictions(record)
+
+    def pictures(self, record: Record) -> Pictures | None:
+        if record.predictions is None or record.predictions.pictures is None:
+            return None
+        name = record.predictions.pictures
+        if name not in self._pictures:
+            try:
+                self._pictures[name] = self._shelf.store.pictures(record)
+            except DamagedRecordError:
+                self._pictures[name] = None
+        return self._pictures[name]
+
+    def file(self, record: Record) -> str:
+        return self._of[id(record)].path.relative_to(self._shelf.root).as_posix()
+
+
+def _fill(name: str, **values: Any) -> str:
+    return str(_templates().get_template(name).render(**values))
+
+
+@cache
+def _templates() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
-    title = f"vitbench {__version__} report"
-    return environment.get_template("page.html").render(
-        title=title, sections=sections, damaged=[str(path) for path in damaged]
-    )
+    environment.filters["css_id"] = _css_id
+    return environment
 
 
-def _section(
-    table: Table, *, plots: Sequence[Plot], missing: Sequence[str], files: Sequence[str]
-) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    heads, _ = grid(table)
-    return {
-        "name": table.name,
-        "title": table.title,
-        "question": table.plan.question,
-        "answer": answer(table),
-        "facts": facts(table),
-        "origin": _origin(table.records),
-        "heads": [*heads, "not ok"] if any(row.problems for row in table.rows) else heads,
-        "rows": _rows(table),
-        "notes": [*notes(table), *missing],
-        # the program drew it: matplotlib has escaped every name in it
-        "plots": [{"caption": p.caption, "svg": Markup(p.inline())} for p in plots],  # noqa: S704
-        "files": files,
-        "records": [_record(record) for record in table.records],
-    }
-
-
-def _rows(table: Table) -> list[dict[str, Any]]:
-    _, texts = grid(table)
-    best = [_best(table, at) for at in range(len(table.columns))]
-    return [
-        {"baseline": row.arm == table.plan.baseline, "cells": _cells(row, text, table, best)}
-        for row, text in zip(table.rows, texts, strict=True)
-    ]
-
-
-def _cells(
-    row: Row, texts: Sequence[str], table: Table, best: Sequence[float | None]
-) -> list[dict[str, Any]]:
-    means = [entry.estimate.mean if entry else None for entry in row.entries]
-    marks = [
-        "best" if mean is not None and mean == top else ""
-        for mean, top in zip(means, best, strict=True)
-    ]
-    difference = row.comparison.difference.mean if row.comparison else None
-    finding: list[Any] = [means[0], difference, texts[3]] if means else []
-    sorts = [row.arm, *finding, *means[1:], row.n]
-    classes = ["", *([marks[0], "", "words"] if means else []), *marks[1:], ""]
-    cells = [
-        {"text": text, "sort": "" if sort is None else sort, "classes": each}
-        for text, sort, each in zip(texts, sorts, classes, strict=True)
-    ]
-    if any(other.problems for other in table.rows):
-        problems = "; ".join(row.problems)
-        cells.append({"text": problems, "sort": problems, "classes": "problems"})
-    return cells
-
-
-def _best(table: Table, at: int) -> float | None:
-    """The best mean of a column; None where no direction is better or all are the same."""
-    column: Column = table.columns[at]
-    means = {entry.estimate.mean for row in table.rows if (entry := row.entries[at])}
-    if column.better == "neither" or len(means) < 2:
-        return None
-    return max(means) if column.better == "higher" else min(means)
-
-
-def _origin(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Where the records come from, and the commands that make them again."""
-    packages = {
-        f"{name} {version}"
-        for record in records
-        for name, version in (record.environment.get("packages") or {}).items()
-    }
-    python = {str(record.environment.get("python", "unknown")) for record in records}
-    device = {str(record.environment.get("device_name", "unknown")) for record in records}
-    threads = {str(record.environment.get("threads", "unknown")) for record in records}
-    newest = sorted(records, key=lambda record: record.started, reverse=True)
-    commands = dict.fromkeys(
-        shlex.join(map(str, record.environment.get("command") or [])) for record in newest
-    )
-    return [
-        ("device", f"{', '.join(sorted(device))}; threads: {', '.join(sorted(threads))}"),
-        ("versions", ", ".join(sorted(packages) + [f"python {each}" for each in sorted(python)])),
-        ("commit", ", ".join(sorted({commit(record) for record in records}))),
-        ("made", " to ".join(sorted({newest[-1].started, newest[0].started}))),
-        *(("rebuild", command) for command in list(commands)[:MAX_COMMANDS] if command),
-    ]
-
-
-def _record(record: Record) -> dict[str, str]:
-    value = msgspec.to_builtins(record)
-    value["samples"] = {name: _shorten(series) for name, series in record.samples.items()}
-    reason = f" · {record.error}" if record.error else ""
-    return {
-        "summary": f"{record.arm}, seed {record.seed}: {record.status}{reason}",
-        "text": json.dumps(value, indent=1, ensure_ascii=False),
-    }
-
-
-def _shorten(series: Sequence[float]) -> list[float] | str:
-    if len(series) <= SHOWN_SAMPLES:
-        return list(series)
-    ends = [f"{value:.6g}" for value in (*series[:3], *series[-3:])]
-    return f"{len(series)} values: {', '.join(ends[:3])}, …, {', '.join(ends[3:])}"
+def _css_id(name: str) -> str:
+    """Write an id as it is named in a style sheet."""
+    return "".join(c if c.isalnum() or c in "-_" else f"\\{c}" for c in name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vitbench import units
 from vitbench.records import Record
@@ -92,6 +94,25 @@ class Table:
         return f"study {self.study} ({', '.join((self.budget, self.dataset, *self.context))})"
 
 
+T = TypeVar("T")
+
+
+def once(describe: Callable[[Table], T]) -> Callable[[Table], T]:
+    """Compute what is said of a table only once: a table does not change.
+
+    describe: a function of the table alone, whose result nobody writes to
+    """
+
+    @functools.wraps(describe)
+    def known(table: Table) -> T:
+        said: dict[Any, T] = table.__dict__.setdefault("_said", {})
+        if describe not in said:
+            said[describe] = describe(table)
+        return said[describe]
+
+    return known
+
+
 def build_tables(records: Iterable[Record]) -> list[Table]:
     """Put records into tables, one a context, sorted by study, budget, dataset and machine.
 
@@ -158,23 +179,23 @@ def _rows(
     plan: Plan,
     seeds: int,
 ) -> tuple[Row, ...]:
-    comparisons = _compare(records, arms=arms, column=columns[0], plan=plan) if columns else {}
-    baseline = plan.baseline
+    values = Values(records)
+    comparisons = _compare(values, arms=arms, column=columns[0], plan=plan) if columns else {}
     rows = []
     for arm in arms:
-        ours = [record for record in records if record.arm == arm]
+        ours = values.records(arm)
         entries = []
         for column in columns:
-            values = values_by_seed(records, arm=arm, metric=column.metric)
+            found = values.by_seed(arm, column.metric)
             ratio = None
             if column.comparable:
-                ratio = _ratio(records, arm=arm, baseline=baseline, metric=column.metric)
-            estimate = mean_interval(list(values.values())) if values else None
+                ratio = _ratio(values, arm=arm, baseline=plan.baseline, metric=column.metric)
+            estimate = mean_interval(list(found.values())) if found else None
             entries.append(Entry(estimate=estimate, ratio=ratio) if estimate else None)
         deviations = {
             metric: ratio - 1
             for metric in plan.equal
-            if (ratio := _ratio(records, arm=arm, baseline=baseline, metric=metric)) is not None
+            if (ratio := _ratio(values, arm=arm, baseline=plan.baseline, metric=metric)) is not None
         }
         rows.append(
             Row(
@@ -198,6 +219,26 @@ def _rank(row: Row, columns: Sequence[Column]) -> tuple[bool, float]:
     return False, sign * entry.estimate.mean
 
 
+class Values:
+    """The values of a table's records, found arm by arm."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            self._records[record.arm].append(record)
+        self._known: dict[tuple[str, str], dict[int, float]] = {}
+
+    def records(self, arm: str) -> list[Record]:
+        """Return the records of an arm."""
+        return self._records.get(arm, [])
+
+    def by_seed(self, arm: str, metric: str) -> dict[int, float]:
+        """Return seed -> value of an arm's cases that are ok and have the metric."""
+        if (arm, metric) not in self._known:
+            self._known[arm, metric] = values_by_seed(self.records(arm), arm=arm, metric=metric)
+        return self._known[arm, metric]
+
+
 def values_by_seed(records: Iterable[Record], *, arm: str, metric: str) -> dict[int, float]:
     """Return seed -> value of an arm's cases that are ok and have the metric."""
     return {
@@ -209,16 +250,15 @@ def values_by_seed(records: Iterable[Record], *, arm: str, metric: str) -> dict[
 
 
 def _pairs(
-    records: Sequence[Record], *, arm: str, baseline: str, metric: str
+    values: Values, *, arm: str, baseline: str, metric: str
 ) -> tuple[list[float], list[float]] | None:
-    ours = values_by_seed(records, arm=arm, metric=metric)
-    theirs = values_by_seed(records, arm=baseline, metric=metric)
+    ours, theirs = values.by_seed(arm, metric), values.by_seed(baseline, metric)
     shared = sorted(ours.keys() & theirs.keys())
     return ([ours[s] for s in shared], [theirs[s] for s in shared]) if shared else None
 
 
-def _ratio(records: Sequence[Record], *, arm: str, baseline: str, metric: str) -> float | None:
-    pairs = _pairs(records, arm=arm, baseline=baseline, metric=metric)
+def _ratio(values: Values, *, arm: str, baseline: str, metric: str) -> float | None:
+    pairs = _pairs(values, arm=arm, baseline=baseline, metric=metric)
     if pairs is None:
         return None
     ours, theirs = map(sum, pairs)
@@ -228,7 +268,7 @@ def _ratio(records: Sequence[Record], *, arm: str, baseline: str, metric: str) -
 
 
 def _compare(
-    records: Sequence[Record], *, arms: Sequence[str], column: Column, plan: Plan
+    values: Values, *, arms: Sequence[str], column: Column, plan: Plan
 ) -> dict[str, Comparison]:
     if not column.comparable:
         return {}
@@ -236,7 +276,7 @@ def _compare(
         arm: found
         for arm in arms
         if arm != plan.baseline
-        and (found := _pairs(records, arm=arm, baseline=plan.baseline, metric=column.metric))
+        and (found := _pairs(values, arm=arm, baseline=plan.baseline, metric=column.metric))
     }
     margin = plan.margins.get(column.metric)
     return dict(compare_arms(pairs, margin=margin, better=column.better))

@@ -11,7 +11,7 @@ from vitbench.report.numbers import (
     format_ratio,
     format_value,
 )
-from vitbench.report.summary import Column, Entry, Row, Table, build_tables
+from vitbench.report.summary import Column, Entry, Row, Table, build_tables, once
 from vitbench.report.terminal import columns_of, line, printable, wrap
 
 __all__ = [
@@ -41,6 +41,7 @@ def column_title(column: Column) -> str:
     return " ".join(word for word in words if word) + ARROWS[column.better]
 
 
+@once
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of cells: arm, first metric, Δ, verdict, the other metrics, n."""
     baseline = printable(table.plan.baseline)

@@ -37,4 +37,6 @@ def columns_of(text: str) -> int:
 
 def printable(text: str) -> str:
     """Spell out control characters, so that no name can move the cursor."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

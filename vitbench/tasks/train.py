@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vitbench.case import Case
 from vitbench.checkpoint import Checkpoint
 from vitbench.data.batches import Batches, Normalization, ordered
+from vitbench.data.pictures import sample_pictures
 from vitbench.data.sources import load_split
 from vitbench.errors import InputError
 from vitbench.measure.flops import (
@@ -102,6 +103,7 @@ def steps(
         predicted=final.predicted.numpy(),
         target=final.target.numpy(),
         confidence=final.confidence.numpy(),
+        pictures=sample_pictures(test_split),
     )
     outcome.trained = Checkpoint(
         model=model,

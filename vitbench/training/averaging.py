@@ -42,7 +42,7 @@ class WeightAverage:
         """Take in the weights as they are after a step."""
         self.steps += 1
         kept = min(self.decay, self.steps / (self.steps + WARMUP))
-        torch._foreach_lerp_(self.tensors, self._weights, 1 - kept)
+        blend(self.tensors, self._weights, kept=kept)
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
@@ -69,3 +69,9 @@ class WeightAverage:
         self.steps = state["steps"]
         own: list[Tensor] = state["tensors"]
         torch._foreach_copy_(self.tensors, own)
+
+
+@torch.no_grad()
+def blend(averages: list[Tensor], weights: list[Tensor], *, kept: float) -> None:
+    """Let each average keep a share of itself, 0 to 1, and take the rest from its weights."""
+    torch._foreach_lerp_(averages, weights, 1 - kept)

@@ -18,7 +18,7 @@ Groups = list[dict[str, Any]]
 class Optimizers:
     """Several optimisers, each with parameters of its own, used as one."""
 
-    def __init__(self, parts: Iterable[torch.optim.Optimizer]) -> None:
+    def __init__(self, parts: Iterable[torch.optim.Optimizer | Optimizers]) -> None:
         self.parts = list(parts)
 
     @property

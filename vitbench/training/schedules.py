@@ -22,8 +22,18 @@ def learning_rate(step: int, *, steps: int, config: TrainConfig) -> float:
         return config.learning_rate * (step + 1) / warmup
     done = (step - warmup) / (steps - warmup)
     if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return cosine(config.learning_rate, 0.0, done=done)
     if config.schedule == "linear":
         return config.learning_rate * (1 - done)
     assert config.schedule == "constant", config.schedule
     return config.learning_rate
+
+
+def cosine(first: float, last: float, *, done: float) -> float:
+    """Go from one value to another along half a cosine; done: share of the way, 0 to 1."""
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def ramp(first: float, last: float, *, done: float) -> float:
+    """Go from one value to another along a line, and stay there; done: share of the way, from 0."""
+    return first + (last - first) * min(done, 1.0)

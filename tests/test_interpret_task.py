@@ -1,0 +1,113 @@
+"""The task of training a model and scoring its maps."""
+
+from __future__ import annotations
+
+import pytest
+
+from vitbench import device, run
+from vitbench.case import Case
+from vitbench.configs.interpret import InterpretConfig
+from vitbench.errors import InputError
+from vitbench.registry import MAPS
+from vitbench.tasks import interpret
+
+TINY = {
+    "model.width": 16,
+    "model.depth": 2,
+    "model.num_heads": 2,
+    "model.patch": 8,
+    "data.train_images": 40,
+    "data.test_images": 30,
+    "train.epochs": 1,
+    "train.batch_size": 20,
+    "interpret.images": 20,
+    "interpret.occlusion_steps": 2,
+}
+SCORES = ("pointing_game", "average_precision", "iou", "insertion", "deletion")
+
+
+def tiny(**settings) -> Case:
+    dotted = {path.replace("__", "."): value for path, value in settings.items()}
+    return device.resolve(Case.of(settings={**TINY, **dotted}))
+
+
+def values(case: Case) -> dict[str, float | None]:
+    outcome = run.run(case)
+    assert (outcome.status, outcome.error) == ("ok", None)
+    return {name: metric.value for name, metric in outcome.metrics.items()}
+
+
+def test_every_map_of_a_model_is_scored_on_one_training(monkeypatch):
+    """One training for all methods; the scores are shares, and do not depend on who trained."""
+    interpret._trained.clear()
+    trainings = []
+    steps = interpret.train.steps
+    monkeypatch.setattr(
+        interpret.train, "steps", lambda *a, **k: trainings.append(a) or steps(*a, **k)
+    )
+    scores = {name: values(tiny(interpret__method=name)) for name in MAPS.names()}
+    assert len(trainings) == 1
+    for of_method in scores.values():
+        assert all(0 <= of_method[name] <= 100 for name in SCORES)
+    assert len({tuple(of_method[name] for name in SCORES) for of_method in scores.values()}) > 5
+    assert len({of_method["test_accuracy"] for of_method in scores.values()}) == 1
+    interpret._trained.clear()
+    assert values(tiny(interpret__method="attribution")) == scores["attribution"]
+    values(tiny(interpret__method="attribution", train__epochs=2))
+    assert len(trainings) == 3
+
+
+def test_a_record_tells_what_the_layers_do():
+    """A value a block of distance, entropy, long tokens and negative mass."""
+    outcome = run.run(tiny(model__name="diffvit"))
+    for name in ("attention_distance_px", "attention_entropy_nats", "norm_outliers"):
+        assert len(outcome.diagnostics[name]) == 2
+    negative = outcome.diagnostics["negative_mass"]
+    assert outcome.metrics["negative_mass"].value == pytest.approx(50 * sum(negative))
+    assert negative[0] > 0
+    assert values(tiny())["negative_mass"] == 0
+
+
+def test_modes_of_a_differential_model_score_differently():
+    """Signed, relu, plus and minus are different maps of one model."""
+    case = {"model__name": "diffvit", "interpret__method": "last_layer"}
+    scores = [
+        values(tiny(**case, interpret__mode=mode))["average_precision"]
+        for mode in ("signed", "relu", "plus", "minus")
+    ]
+    assert len(set(scores)) == 4
+
+
+def test_data_without_masks_has_occlusion_scores_alone(monkeypatch):
+    """What cannot be had is null with a reason."""
+    load = interpret.load_split
+
+    def without(*arguments, **how):
+        import dataclasses
+
+        return dataclasses.replace(load(*arguments, **how), masks=None)
+
+    monkeypatch.setattr(interpret, "load_split", without)
+    outcome = run.run(tiny())
+    assert outcome.metrics["insertion"].value is not None
+    assert outcome.metrics["pointing_game"].value is None
+    assert "does not know where its objects are" in outcome.metrics["pointing_game"].reason
+
+
+def test_batches_do_not_matter(monkeypatch):
+    """Scores are means over images, however many are looked at together."""
+    whole = values(tiny(interpret__method="random"))
+    monkeypatch.setattr(interpret, "BATCH", 7)
+    for name, value in values(tiny(interpret__method="random")).items():
+        assert value == pytest.approx(whole[name], rel=1e-5)
+
+
+def test_settings_that_cannot_be_are_told():
+    """An unknown map names the nearest."""
+    with pytest.raises(InputError, match="unknown map 'rolout'; did you mean 'rollout'"):
+        InterpretConfig(method="rolout")
+    with pytest.raises(InputError, match=r"interpret\.mode is 'abs'; .*known: signed, relu"):
+        InterpretConfig(mode="abs")
+    for settings in ({"images": 0}, {"mass_share": 0.0}, {"occlusion_steps": 0}):
+        with pytest.raises(InputError, match=f"interpret.{next(iter(settings))} is 0"):
+            InterpretConfig(**settings)

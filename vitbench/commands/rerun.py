@@ -1,0 +1,59 @@
+"""`vitbench rerun RECORD`: run the case of a record again, and say what differs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from vitbench import units
+from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
+from vitbench.errors import InputError
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser("rerun", help="run the case of a record again and compare")
+    parser.add_argument("record", type=Path, metavar="RECORD")
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
+    parser.set_defaults(run=_rerun)
+
+
+def _rerun(options: argparse.Namespace) -> int:
+    """Run a record's case again and say in which metrics it differs."""
+    from vitbench.case import Case
+    from vitbench.records import DamagedRecordError, Record
+    from vitbench.run import run, run_fused
+
+    try:
+        record = Record.from_bytes(options.record.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {options.record}: {error.strerror}") from error
+    except DamagedRecordError as error:
+        print(f"vitbench: {options.record} is damaged: {error}", file=sys.stderr)
+        return DAMAGED
+    except InputError as error:
+        raise InputError(f"{options.record}: {error}") from error
+    data_dir = Path(options.data_dir) if options.data_dir else None
+    case = Case.from_json(record.case)
+    if seeds := record.environment.get("fused_seeds"):
+        cases = [dataclasses.replace(case, seed=seed) for seed in seeds]
+        outcome = run_fused(cases, data_dir=data_dir)[cases.index(case)]
+    else:
+        outcome = run(case, data_dir=data_dir)
+    print(f"status {record.status} → {outcome.status}  {outcome.error or ''}".rstrip())
+    differing = record.status != outcome.status
+    for name in dict.fromkeys([*record.metrics, *outcome.metrics]):
+        before, after = record.metrics.get(name), outcome.metrics.get(name)
+        old, new = (metric.value if metric else None for metric in (before, after))
+        if old == new:
+            said = "identical"
+        elif old and new and after and after.unit in units.MEASURED:
+            said = f"measured, {new / old:.2f}×"
+        else:
+            said, differing = "differs", True
+        print(f"{name:24} {old} → {new}  {said}")
+    return FOUND if differing else FINE

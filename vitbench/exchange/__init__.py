@@ -1,0 +1,1 @@
+"""Records for other programs: pandas, Parquet, pytest-benchmark, W&B and trackio."""

@@ -1,0 +1,109 @@
+"""Records as a pandas frame, and as Parquet or CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitbench.errors import InputError
+from vitbench.reading import Shelf, Shelved
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(
+    results: Path | str = "results",
+    *,
+    studies: Iterable[str] | None = None,
+    samples: Iterable[str] = (),
+) -> pd.DataFrame:
+    """Return the current records of a store as a pandas frame, one row a record.
+
+    Columns are what a record is (`study`, `arm`, `seed`, `status`, …), the settings of its case
+    under their dotted names (`model.width`), and its metrics under theirs (`test_accuracy`),
+    NaN where there is none. `frame.attrs["units"]` has the units of the metrics.
+
+    studies: names, None for all
+    samples: names of series that are wanted too, each as a column of lists (`train_loss` as
+        `samples.train_loss`)
+    raises: InputError when there are no records, or pandas is not installed
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise InputError("a frame needs pandas; install it with: pip install pandas") from None
+    shelf = Shelf(results, studies=studies)
+    wanted, units = tuple(samples), {}
+    rows = []
+    for group in shelf.groups():
+        for shelved in group:
+            units.update({name: m.unit for name, m in shelved.record.metrics.items()})
+            series = shelf.samples(shelved) if wanted else {}
+            rows.append(_row(shelved) | {f"samples.{name}": series.get(name) for name in wanted})
+    if not rows:
+        raise InputError(f"no records under {results}; make some with: pytest studies -k posemb")
+    frame = pd.DataFrame(rows)
+    frame["started"] = pd.to_datetime(frame["started"], utc=True)
+    front = [name for name in frame.columns if "." not in name and name not in units]
+    dotted = [name for name in frame.columns if "." in name and not name.startswith("samples.")]
+    metrics = [name for name in frame.columns if name in units]
+    frame = frame[[*front, *metrics, *dotted, *(f"samples.{name}" for name in wanted)]]
+    frame.attrs["units"] = units
+    return frame
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as Parquet; a column of several types is written as text.
+
+    raises: InputError when pyarrow is not installed
+    """
+    try:
+        import pyarrow as pa  # noqa: F401  pandas says at length what is missing
+    except ImportError:
+        raise InputError("Parquet needs pyarrow; install it with: pip install pyarrow") from None
+    plain = frame.copy()
+    for name in [each for each in plain.columns if str(plain[each].dtype) == "object"]:
+        kinds = {type(value) for value in plain[name] if value is not None and value == value}
+        if len(kinds) > 1:
+            plain[name] = [None if value is None else str(value) for value in plain[name]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain.to_parquet(path, index=False)
+
+
+def _row(shelved: Shelved) -> dict[str, Any]:
+    record = shelved.record
+    environment = record.environment
+    git = environment.get("git") or {}
+    return {
+        "machine": record.machine,
+        "study": record.study,
+        "budget": record.budget,
+        "arm": record.arm,
+        "seed": record.seed,
+        "status": record.status,
+        "error": record.error,
+        "started": record.started,
+        "duration_s": record.duration_s,
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "device": environment.get("device_name"),
+        "threads": environment.get("threads"),
+        "key": record.key,
+        "code": record.code,
+        "path": str(shelved.path),
+        **{name: metric.value for name, metric in record.metrics.items()},
+        **settings(record.case),
+    }
+
+
+def settings(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a case under their dotted names; lists as JSON."""
+    return {
+        f"{section}.{name}": json.dumps(value) if isinstance(value, list | dict) else value
+        for section, values in case.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+    }

@@ -1,0 +1,65 @@
+"""Images of a user's, at a size that a model takes."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitbench.errors import InputError
+from vitbench.interpret.encoders import Encoder
+
+
+def read_photograph(path: Path, encoder: Encoder, *, image_px: int | None = None) -> Tensor:
+    """Read an image at the size that a model is made for.
+
+    A model of any size is given the whole image, its shorter side scaled to `image_px` and its
+    edges cut to whole patches; another one the middle of it, cut to the size it is made for.
+
+    image_px: None for the size that the model is made for
+    returns: (3, h, w) uint8
+    raises: InputError, in one line, for what is no image, is smaller than a patch, or cannot be
+        given at that size
+    """
+    patch = encoder.patch_px
+    if image_px is not None and not encoder.any_size and encoder.image_px != (image_px, image_px):
+        height, width = encoder.image_px
+        raise InputError(
+            f"{encoder.name} takes images of {height}×{width} px alone; leave out --image-px"
+        )
+    if image_px is not None and image_px < patch:
+        raise InputError(
+            f"--image-px is {image_px}, smaller than a patch of {encoder.name}; expected {patch} "
+            "or more"
+        )
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not an image; expected JPEG, PNG or the like") from error
+    except FileNotFoundError as error:
+        raise InputError(f"there is no image {path}") from error
+    except Exception as error:  # a damaged file makes a decoder raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise InputError(f"{path} cannot be read as an image: {reason}") from error
+    if min(upright.size) < patch:
+        raise InputError(
+            f"{path} has {upright.height}×{upright.width} px, smaller than a patch of "
+            f"{encoder.name}; expected {patch}×{patch} px or more"
+        )
+    height, width = encoder.image_px
+    if encoder.any_size:
+        shorter = image_px or min(encoder.image_px)
+        scale = shorter / min(upright.size)
+        height, width = (
+            max(patch, round(side * scale + 1e-6) // patch * patch)
+            for side in (upright.height, upright.width)
+        )
+    fitted = ImageOps.fit(upright, (width, height), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()

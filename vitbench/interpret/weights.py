@@ -1,0 +1,131 @@
+"""Weights in files of others: read without executing anything, brought under timm's names."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vitbench.errors import InputError
+
+WRAPPERS = ("teacher", "model_ema", "model", "state_dict", "student")
+"""Keys under which a checkpoint keeps a model's weights; DINO's teacher is its better half."""
+PREFIXES = ("module.", "backbone.", "_orig_mod.")
+NOT_OF_THE_ENCODER = ("mask_token", "dino_head.", "ibot_head.")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a vision transformer, under timm's names.
+
+    Files of timm, DINO and DINOv2, safetensors or torch's own; of a whole training the teacher.
+    returns: as `timm_names` gives them
+    raises: InputError for a file that is not there, damaged, without weights, or that could only
+        be read by executing what it says
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file"
+        )
+    content = _load_tensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    try:
+        return timm_names(_unwrap(content))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of DINO's or DINOv2's repository to timm's; those of timm stay.
+
+    What is not of the encoder (heads of the training, mask token) is left out.
+    """
+    parted = {_without_prefixes(name): tensor for name, tensor in state.items()}
+    heads = {name for name in parted if re.match(r"head\.(?!weight$|bias$)", name)}
+    renamed = {}
+    for name, tensor in parted.items():
+        if name in heads or name.startswith(NOT_OF_THE_ENCODER):
+            continue
+        name = re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name)  # chunks, numbered through
+        name = re.sub(r"^register_tokens$", "reg_token", name)
+        name = name.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
+        renamed[name] = tensor
+    return renamed
+
+
+def check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise InputError that names the tensors that are missing, not expected or of another shape."""
+    have, want = (
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        for tensors in (given, expected)
+    )
+    faults = [
+        f"{name} is {have.get(name, 'missing')}, expected {want.get(name, 'no such tensor')}"
+        for name in sorted(have.keys() | want.keys())
+        if have.get(name) != want.get(name)
+    ]
+    if faults:
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise InputError(f"the weights do not fit the model: {'; '.join(faults[:4])}{more}")
+
+
+def _without_prefixes(name: str) -> str:
+    while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _unwrap(content: Any) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict):
+        raise InputError(f"a {type(content).__name__}; expected weights by their names")
+    tensors = {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if not tensors:
+        keys = ", ".join(map(str, list(content)[:4])) or "nothing"
+        raise InputError(
+            f"no weights; expected them by their names, or under teacher; found {keys}"
+        )
+    return tensors
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged, or not safetensors: {error}") from error
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        # DINO's repository keeps the command line beside the weights: names and values alone.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # torch's remarks on other pickles, which it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"(?i)unsupported global:? (?:global )?([\w.]+)", str(error)):
+            raise InputError(
+                f"{path} wants {found[1]} to be executed when it is read, which is refused; "
+                "expected tensors alone: save the model's state_dict, best as safetensors"
+            ) from error
+        raise InputError(
+            f"{path} is damaged, or no checkpoint of torch; nothing of it was executed"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise InputError(f"{path} is damaged, or no checkpoint of torch: {reason}") from error

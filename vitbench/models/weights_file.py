@@ -1,0 +1,105 @@
+"""Weights in a file, and whether they are those of a model; nothing of a file is executed."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vitbench.errors import InputError
+
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+WRAPPERS = ("state_dict", "model")
+"""Names under which a training program keeps the weights beside the rest of its state."""
+SHOWN_FAULTS = 4
+
+
+def is_path(weights: str) -> bool:
+    """Whether what names weights is a file rather than a tag."""
+    return Path(weights).suffix in SUFFIXES or "/" in weights or Path(weights).is_file()
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """Read the tensors of a file by name.
+
+    path: safetensors, or what `torch.save` wrote: the tensors by name, or a dictionary that has
+        them under "state_dict" or "model"; a prefix "module." is taken off
+    returns: the tensors, and whether they stood alone in the file
+    raises: InputError in one line for a file that is not there, damaged, or of another kind
+    """
+    if not path.is_file():
+        raise InputError(f"no weights at {path}; expected a file, {', '.join(SUFFIXES)}")
+    content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+    alone = True
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content, alone = content[wrapper], False
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    ):
+        raise InputError(f"{path} does not hold tensors by name; expected a model's state_dict")
+    state = dict(content)
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state, alone
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: Path) -> None:
+    """Give a model its weights, converted to its own number format.
+
+    raises: InputError that names tensors which are missing, too many or of another shape; the
+        model is then unchanged
+    """
+    given, expected = _shapes(state), _shapes(model.state_dict())
+    faults = [
+        f"{name} is {given.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
+        for name in sorted(expected.keys() | given.keys())
+        if given.get(name) != expected.get(name)
+    ]
+    if faults:
+        more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        raise InputError(
+            f"{source}: weights of another model: {'; '.join(faults[:SHOWN_FAULTS])}{more}"
+        )
+    model.load_state_dict(dict(state))
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _load_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged, or not safetensors: {error}") from error
+
+
+def _load_torch(path: Path) -> Any:
+    if _is_program(path):
+        raise InputError(
+            f"{path} is a TorchScript archive, a program; expected its weights alone, "
+            "as torch.save(model.state_dict(), FILE) writes them"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} is damaged, or holds more than weights, which is never executed: {reason}"
+        ) from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which has constants beside its tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -1,0 +1,213 @@
+"""The finding against what it costs: operations, time and memory, with the Pareto front."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from vitbench import units
+from vitbench.records import Metric, Record
+from vitbench.report.figures.canvas import (
+    CHARACTER_PX,
+    Canvas,
+    Scale,
+    px,
+    short,
+    spanning,
+    text_px,
+)
+from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
+from vitbench.report.figures.marks import arm_classes, attributes
+from vitbench.report.numbers import format_estimate, format_value
+from vitbench.report.summary import Column, Table, Values, measured_alike
+from vitbench.report.tables import column_title
+from vitbench.stats import Direction, Estimate, mean_interval
+
+WIDTH, HEIGHT = 560, 330
+LEFT, TOP, BOTTOM = 52, 26, 48
+RIGHT = WIDTH - 20
+SAME = 0.005
+"""Costs that differ by less than this share are the same."""
+LOGARITHMIC_FROM = 8.0
+"""Ratio of the largest to the smallest cost from which the axis is logarithmic."""
+MAX_NAMED = 14
+"""Of more points, only those of the front and the baseline are named."""
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "operations": ("forward_flops", "train_flops"),
+    "time": ("train_seconds", "latency_p50_ms", "latency_ms"),
+    "memory": ("peak_memory_mib", "peak_memory"),
+    "size": ("parameters",),
+}
+"""What costs, and the metrics of it, the first that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """An arm: what it costs and what it gives."""
+
+    arm: str
+    cost: float
+    gain: Estimate
+    records: tuple[Record, ...]
+
+
+def draw_costs(table: Table, samples: SamplesOf) -> list[Figure]:
+    """Draw one figure for each kind of cost in which arms differ.
+
+    raises: MissingError when they differ in none
+    """
+    if not table.columns:
+        raise MissingError("the study names no metric")
+    figures = [
+        figure for kind in KINDS if (figure := _draw_kind(table, kind, KINDS[kind])) is not None
+    ]
+    if not figures:
+        raise MissingError("all arms cost the same, or no record tells what they cost")
+    if len(figures) > 3:  # the number of parameters is the least telling
+        figures = figures[:3]
+    return figures
+
+
+def pareto_front(points: Sequence[Point], *, better: Direction) -> list[Point]:
+    """Return the points that no other beats in cost without losing in gain, by rising cost.
+
+    Of points that are the same in both, the first counts.
+    """
+    sign = -1.0 if better == "lower" else 1.0
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -sign * p.gain.mean)):
+        if not front or sign * point.gain.mean > sign * front[-1].gain.mean:
+            front.append(point)
+    return front
+
+
+def _draw_kind(table: Table, kind: str, metrics: Sequence[str]) -> Figure | None:
+    first = table.columns[0]
+    for name in metrics:
+        cost = _column(table, name)
+        if cost is None or cost.metric == first.metric or not cost.comparable:
+            continue
+        points = _points(table, cost.metric)
+        costs = [point.cost for point in points]
+        if len(points) > 1 and max(costs) - min(costs) > SAME * max(map(abs, costs)):
+            return _draw(table, points, kind=kind, cost=cost)
+    return None
+
+
+def _column(table: Table, metric: str) -> Column | None:
+    found: Metric | None = next(
+        (record.metrics[metric] for record in table.records if metric in record.metrics), None
+    )
+    if found is None or found.better != "lower":
+        return None
+    comparable = found.unit not in units.TIME or measured_alike(table.records)
+    return Column(metric=metric, unit=found.unit, better=found.better, comparable=comparable)
+
+
+def _points(table: Table, metric: str) -> list[Point]:
+    values, points = Values(table.records), []
+    for row in table.rows:
+        costs = values.by_seed(row.arm, metric)
+        if costs and row.entries[0] is not None:
+            records = tuple(r for r in values.records(row.arm) if r.status == "ok")
+            points.append(
+                Point(
+                    arm=row.arm,
+                    cost=mean_interval(list(costs.values())).mean,
+                    gain=row.entries[0].estimate,
+                    records=records,
+                )
+            )
+    return points
+
+
+def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figure:
+    gain = table.columns[0]
+    front = pareto_front(points, better=gain.better)
+    on_front = {point.arm for point in front}
+    costs = [point.cost for point in points]
+    logarithmic = 0 < min(costs) < max(costs) / LOGARITHMIC_FROM
+    canvas = Canvas(width=WIDTH, height=HEIGHT)
+    x = spanning(costs, start=LEFT + 8, stop=RIGHT, margin=0.1, logarithmic=logarithmic)
+    ends = [end for point in points for end in point.gain.interval or (point.gain.mean,)]
+    y = spanning(ends, start=HEIGHT - BOTTOM, stop=TOP)
+    canvas.y_axis(y, x=LEFT, to=RIGHT, title=column_title(gain))
+    canvas.x_axis(x, y=HEIGHT - BOTTOM, title=column_title(cost))
+    canvas.path(_steps([(x(p.cost), y(p.gain.mean)) for p in front], to=RIGHT), "front")
+    named = _placed_names(table, points, on_front, x, y)
+    for point in points:
+        more = attributes(f"{point.arm}/{cost.metric}/point", point.records, arm=point.arm)
+        canvas.add(f'<g class="{arm_classes(table, point.arm)}"{more}>')
+        canvas.add(f"<title>{escape(_said(point, gain, cost))}</title>")
+        if point.gain.interval is not None and point.gain.half_width:
+            low, high = point.gain.interval
+            canvas.line(x(point.cost), y(low), x(point.cost), y(high), "whisker")
+        role = "point" if point.arm in on_front else "point dominated"
+        where = f'cx="{px(x(point.cost))}" cy="{px(y(point.gain.mean))}"'
+        canvas.add(f'<circle {where} r="4.5" class="{role}"/>')
+        if point.arm in named:
+            tx, ty, anchor = named[point.arm]
+            canvas.text(tx, ty, short(point.arm, 24), classes="name", anchor=anchor)
+        canvas.add("</g>")
+    title = f"{_words(gain)} against {column_title(cost).rstrip(' ↓')}"
+    caption = (
+        f"Mean and 95 % interval over seeds. Filled, on the dashed line: the Pareto front of the "
+        f"means; no arm is better at the same or lower cost. It is {', '.join(p.arm for p in front)}."
+    )
+    said = "; ".join(_said(point, gain, cost) for point in points)
+    return Figure(
+        name=f"cost-{kind}", title=title, caption=caption, svg=canvas.svg(label=f"{title}. {said}.")
+    )
+
+
+def _words(column: Column) -> str:
+    text = column_title(column).rstrip(" ↑↓")
+    return text[:1].upper() + text[1:]
+
+
+def _said(point: Point, gain: Column, cost: Column) -> str:
+    given = format_estimate(point.gain, unit=gain.unit)
+    return f"{point.arm}: {given} {gain.unit} at {format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+
+
+def _steps(points: list[tuple[float, float]], *, to: float) -> list[tuple[float, float]]:
+    """Turn a front into stairs: what is the best to be had at every cost."""
+    stairs = [points[0]]
+    for before, point in itertools.pairwise(points):
+        stairs += [(point[0], before[1]), point]
+    return [*stairs, (to, points[-1][1])]
+
+
+def _placed_names(
+    table: Table, points: list[Point], on_front: set[str], x: Scale, y: Scale
+) -> dict[str, tuple[float, float, str]]:
+    """Find a free place beside each point for its name; a point without one has a tooltip."""
+    taken = [(x(p.cost) - 6, y(p.gain.mean) - 6, x(p.cost) + 6, y(p.gain.mean) + 6) for p in points]
+    important = {*on_front, table.plan.baseline}
+    wanted = [p for p in points if len(points) <= MAX_NAMED or p.arm in important]
+    places = {}
+    for point in sorted(wanted, key=lambda p: p.arm not in important):
+        cx, cy, width = x(point.cost), y(point.gain.mean), text_px(short(point.arm, 24)) * 1.1
+        for tx, ty, anchor in (
+            (cx + 8, cy - 8, "start"),
+            (cx - 8, cy - 8, "end"),
+            (cx + 8, cy + 17, "start"),
+            (cx - 8, cy + 17, "end"),
+            (cx + 9, cy + 4, "start"),
+            (cx - 9, cy + 4, "end"),
+        ):
+            left = tx if anchor == "start" else tx - width
+            box = (left, ty - 10, left + width, ty + 3)
+            inside = box[0] > LEFT and box[2] < WIDTH - CHARACTER_PX / 2 and box[1] > TOP - 8
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                places[point.arm] = (tx, ty, anchor)
+                break
+    return places
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,79 @@
+"""Marks: what shape and class an arm or a verdict has, and which records it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from vitbench.records import Record
+from vitbench.report.figures.canvas import px
+from vitbench.report.summary import Table, once
+
+COLOURS = 7
+"""Colours there are; with the dashes, four times as many arms can be told apart."""
+MAX_ARMS = 12
+"""More lines than these cannot be told apart."""
+
+SYMBOLS = {
+    "better": "▲",
+    "worse": "▼",
+    "equivalent": "■",
+    "identical": "◆",
+    "differs": "◇",
+    "inconclusive": "○",
+}
+"""Verdict -> its sign in text; the shape in a figure is the same."""
+
+
+def arm_classes(table: Table, arm: str) -> str:
+    """Return the classes of an arm, the same in every figure of a table."""
+    place = _places(table)[arm]
+    return f"arm c{place % COLOURS} d{place // COLOURS % 4}"
+
+
+@once
+def _places(table: Table) -> dict[str, int]:
+    arms = [*table.plan.arms, *sorted({row.arm for row in table.rows} - set(table.plan.arms))]
+    return {arm: place for place, arm in enumerate(arms)}
+
+
+@once
+def shown_arms(table: Table) -> list[str]:
+    """Choose the arms of a figure: all, or the baseline and the best where there are too many."""
+    arms = [row.arm for row in table.rows]
+    if len(arms) <= MAX_ARMS:
+        return arms
+    best = [arm for arm in arms if arm != table.plan.baseline][: MAX_ARMS - 1]
+    return [arm for arm in arms if arm in best or arm == table.plan.baseline]
+
+
+def left_out(table: Table) -> str:
+    """Say how many arms a figure does not show: ` The best 12 of 50 arms.`, or nothing."""
+    shown, there = len(shown_arms(table)), len(table.rows)
+    return "" if shown == there else f" Of {there} arms, the baseline and the best {shown - 1}."
+
+
+def sources(records: Iterable[Record]) -> str:
+    """Name records by the first 8 digits of their keys, as their files are named."""
+    return " ".join(dict.fromkeys(record.key[:8] for record in records))
+
+
+def attributes(name: str, records: Iterable[Record], *, arm: str) -> str:
+    """Return the attributes of a mark: its name in the section, its arm, its records."""
+    return f' data-arm="{escape(arm)}" data-n="{escape(name)}" data-from="{sources(records)}"'
+
+
+def shape(verdict: str, x: float, y: float, *, size: float = 5.5) -> str:
+    """Return the path of a verdict's shape around a point."""
+    corners = {
+        "better": ((0, -1.1), (1.05, 0.8), (-1.05, 0.8)),
+        "worse": ((0, 1.1), (1.05, -0.8), (-1.05, -0.8)),
+        "equivalent": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+        "identical": ((0, -1.15), (1.15, 0), (0, 1.15), (-1.15, 0)),
+        "differs": ((0, -1.15), (1.15, 0), (0, 1.15), (-1.15, 0)),
+    }
+    if verdict not in corners:
+        r = px(size * 0.9)
+        return f"M{px(x - float(r))} {px(y)}a{r} {r} 0 1 0 {px(2 * float(r))} 0a{r} {r} 0 1 0 -{px(2 * float(r))} 0Z"
+    points = "L".join(f"{px(x + dx * size)} {px(y + dy * size)}" for dx, dy in corners[verdict])
+    return f"M{points}Z"

@@ -1,0 +1,184 @@
+"""Train a model, look where it looks, and score that."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vitbench.case import Case
+from vitbench.configs.interpret import InterpretConfig
+from vitbench.data.sources import Split, load_split
+from vitbench.interpret.capture import Capture, capture
+from vitbench.interpret.encoders import Encoder, of_checkpoint
+from vitbench.interpret.locality import attention_distance, attention_entropy
+from vitbench.interpret.masks import mass_mask
+from vitbench.interpret.methods import Map
+from vitbench.interpret.norms import norm_outliers, token_norms
+from vitbench.interpret.occlusion import area_under, occlusion_curve
+from vitbench.interpret.scores import (
+    average_precision,
+    intersection_over_union,
+    object_patches,
+    pointing_game,
+)
+from vitbench.interpret.signed import negative_mass
+from vitbench.outcome import Conditions, Outcome, Standing
+from vitbench.records import Metric
+from vitbench.registry import MAPS
+from vitbench.tasks import train
+from vitbench.training.loop import drive
+
+BATCH = 100
+"""Images that are looked at together."""
+KEPT_MODELS = 8
+"""Trained models that a process keeps: those of a study's arms for one seed."""
+
+Sums = dict[str, list[Tensor]]
+
+
+def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
+    """Train the case's model and score its maps on test images.
+
+    The arms that differ in `interpret` alone share one training, as long as the process lasts;
+    nothing of it is kept on disk, so that it is never stale.
+    raises: InputError for a model without attention to look at
+    """
+    config = case.interpret
+    assert config is not None
+    trained = _train(
+        dataclasses.replace(case, interpret=None),
+        data_dir=conditions.data_dir,
+        on_epoch=conditions.on_epoch,
+    )
+    assert trained.trained is not None
+    outcome.trained, outcome.predictions = trained.trained, trained.predictions
+    outcome.curves = trained.curves
+    encoder = of_checkpoint(trained.trained, name=case.model.name)
+    split = load_split(case.data, split="test", folder=conditions.data_dir)
+    sums: Sums = {}
+    for first, images, masks in _batches(split, encoder, config, device=case.compute.device):
+        _look(encoder, images, masks, config=config, first_image=first, sums=sums)
+    _fill(outcome, sums, case=case, accuracy=trained.metrics["test_accuracy"])
+
+
+_trained: dict[tuple[Case, Path | None], Outcome] = {}
+
+
+def _train(
+    case: Case, *, data_dir: Path | None, on_epoch: Callable[[Standing], None] | None
+) -> Outcome:
+    """Train a case, or take the training that this process has done already."""
+    key = (case, data_dir)
+    if key not in _trained:
+        outcome = Outcome()
+        drive(
+            train.steps(
+                case,
+                outcome,
+                data_dir=data_dir,
+                speed_reason="maps are scored, not speed",
+                on_epoch=on_epoch,
+            )
+        )
+        while len(_trained) >= KEPT_MODELS:
+            del _trained[next(iter(_trained))]
+        _trained[key] = outcome
+    return _trained[key]
+
+
+def _batches(
+    split: Split, encoder: Encoder, config: InterpretConfig, *, device: str
+) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """Give number of the first image, images (b, c, h, w) normalised, masks (b, h, w) on the CPU."""
+    count = min(len(split), config.images or len(split))
+    for first in range(0, count, BATCH):
+        part = slice(first, min(first + BATCH, count))
+        images = encoder.normalization.apply(split.images[part].to(device))
+        yield first, images, None if split.masks is None else split.masks[part]
+
+
+def _look(
+    encoder: Encoder,
+    images: Tensor,
+    masks: Tensor | None,
+    *,
+    config: InterpretConfig,
+    first_image: int,
+    sums: Sums,
+) -> None:
+    """Add the scores of a batch, (b,) each, and what describes its layers, (b, l) each."""
+    method: Map = MAPS[config.method]()
+    with torch.no_grad():
+        targets = encoder.model(images).argmax(dim=1)
+    seen = capture(encoder, images, targets=targets if method.needs_gradients else None)
+    maps = method(seen, mode=config.mode, first_image=first_image)
+    scores = _occlude(encoder, images, maps, targets=targets, steps=config.occlusion_steps)
+    if masks is not None:
+        maps, objects = maps.cpu(), object_patches(masks, patch_px=encoder.patch_px)
+        marked = mass_mask(maps.clamp(min=0), share=config.mass_share)
+        scores |= {
+            "pointing_game": pointing_game(maps, objects),
+            "iou": intersection_over_union(marked, objects),
+            "average_precision": average_precision(maps, objects),
+        }
+    for name, values in {**scores, **_describe(seen)}.items():
+        sums.setdefault(name, []).append(values.cpu().double())
+
+
+def _occlude(
+    encoder: Encoder, images: Tensor, maps: Tensor, *, targets: Tensor, steps: int
+) -> dict[str, Tensor]:
+    return {
+        name: area_under(
+            occlusion_curve(encoder, images, maps, targets=targets, steps=steps, insert=insert)
+        )
+        for name, insert in (("deletion", False), ("insertion", True))
+    }
+
+
+def _describe(seen: Capture) -> dict[str, Tensor]:
+    """Describe the layers: one value an image and layer, meant over the heads."""
+    series = {
+        "attention_distance_px": [
+            attention_distance(a, layout=seen.layout).mean(dim=1) for a in seen.maps("relu")
+        ],
+        "attention_entropy_nats": [attention_entropy(a).mean(dim=1) for a in seen.maps("relu")],
+        "norm_outliers": [
+            norm_outliers(token_norms(layer.output), layout=seen.layout).float().mean(dim=(1, 2))
+            for layer in seen.layers
+        ],
+        "negative_mass": [negative_mass(a).mean(dim=1) for a in seen.maps("signed")],
+    }
+    return {name: torch.stack(values, dim=1) for name, values in series.items()}
+
+
+SCORES: dict[str, Literal["higher", "lower"]] = {
+    "pointing_game": "higher",
+    "average_precision": "higher",
+    "iou": "higher",
+    "insertion": "higher",
+    "deletion": "lower",
+}
+
+
+def _fill(outcome: Outcome, sums: Sums, *, case: Case, accuracy: Metric) -> None:
+    means = {name: torch.cat(values).nanmean(dim=0) for name, values in sums.items()}
+    for name, better in SCORES.items():
+        if name in means and math.isfinite(means[name].item()):
+            outcome.metrics[name] = Metric(
+                value=100.0 * means.pop(name).item(), unit="%", better=better
+            )
+        else:
+            means.pop(name, None)
+            reason = f"{case.data.dataset} does not know where its objects are"
+            outcome.metrics[name] = Metric(value=None, unit="%", better=better, reason=reason)
+    negative = 100.0 * means["negative_mass"].mean().item()
+    outcome.metrics["negative_mass"] = Metric(value=negative, unit="%")
+    outcome.metrics["test_accuracy"] = accuracy
+    outcome.diagnostics = {name: values.tolist() for name, values in means.items()}
