@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import vitbench
 from vitbench.cli import main
 from vitbench.errors import InputError
 from vitbench.versions.side import Side
@@ -54,6 +55,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "repository"
     (root / "studies").mkdir(parents=True)
     monkeypatch.chdir(root)
+    monkeypatch.setenv("PYTHONPATH", str(Path(vitbench.__file__).parents[1]))
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
     (root / "studies" / "test_tiny.py").write_text(STUDY.replace("SECONDS", "0.002"))
     (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest\n")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitbench.errors import InputError
+from vitbench.records import Store
 
 FINE = (0, 1, 5)
 """Exit codes of pytest: all passed, some failed, none collected."""
@@ -33,10 +34,11 @@ class Side:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of its processes; threads that wait do not keep a core busy."""
-        path = [str(self.root), os.environ.get("PYTHONPATH", "")]
+        given = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+        others = [part.resolve() for part in given if part.resolve() != Path.cwd().resolve()]
         return {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(part for part in path if part),
+            "PYTHONPATH": os.pathsep.join(map(str, [self.root, *others])),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "GITHUB_STEP_SUMMARY": "",
@@ -52,8 +54,14 @@ class Side:
         return [line for line in out.splitlines() if CELL.match(line)]
 
     def run(self, cell: str, options: Sequence[str]) -> None:
-        """Run a cell in a process of its own; however it ends, it leaves a record."""
-        self.pytest("-q", *options, "--study-rerun", "all", cell)
+        """Run a cell in a process of its own.
+
+        raises: InputError where it leaves no record, which is not even that of a failure
+        """
+        before = set(Store(self.results).paths())
+        said = self.pytest("-q", *options, "--study-rerun", "all", cell)
+        if before == set(Store(self.results).paths()):
+            raise InputError(f"the {self.name} code left no record of {cell}: {_reason(said)}")
 
     def pytest(self, *words: str) -> str:
         """Run pytest and return what it prints; raises InputError for a session that broke off."""
