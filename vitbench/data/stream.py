@@ -101,12 +101,13 @@ class Stream:
         """Return small squares of some pictures, and the places of those that could be read.
 
         places: ascending
-        returns: (m, side, side, 3) uint8, the middle of each picture; side is that of the smallest,
-            at most 96 px
+        returns: (m, side, side, 3) uint8, the middle of each picture; side is the median of the
+            pictures' shorter sides, at most 96 px
         """
         opened = [(place, self.open(place)) for place in places]
         found = [(place, each) for place, each in opened if not isinstance(each, str)]
-        side = min([THUMBNAIL_PX, *(min(picture.size) for _, picture in found)])
+        sides = sorted(min(picture.size) for _, picture in found)
+        side = min(THUMBNAIL_PX, sides[len(sides) // 2])
         small = [
             ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
             for _, picture in found

@@ -41,8 +41,9 @@ class Side:
 
     @property
     def title(self) -> str:
-        """The arm, and the classifier that it was: `clip (embedded:clip)`."""
-        return f"{self.record.arm} ({self.about.get('classifier', '?')})"
+        """The arm, and the classifier that it was, without folders: `clip (embedded:clip)`."""
+        name, at, weights = str(self.about.get("classifier", "?")).partition("@")
+        return f"{self.record.arm} ({name}{at}{weights.rpartition('/')[2]})"
 
     def ranking(self, row: int, names: tuple[str, ...]) -> Ranking:
         """Return what it said of an image."""
