@@ -2,6 +2,8 @@
 
 from vitbench import Case, Study
 
+COMPILED = {"compile": {"measure.compile": True}}
+"""For batches: compiling takes a minute, and a batch of one is seldom faster for it."""
 PRECISIONS = [
     "fp32",
     "tf32",
@@ -15,13 +17,13 @@ PRECISIONS = [
 ]
 
 
-def encoder(name, *, batch_size):
+def encoder(name, *, batch_size, more={}):
     return Study(
         "clip_precision",
         base=Case.of(settings={"measure.encoder": name, "measure.batch_size": batch_size}),
         arms={
             **{each: {"measure.precision": each} for each in PRECISIONS},
-            "compile": {"measure.compile": True},
+            **more,
         },
         baseline="fp32",
         metrics=[
@@ -50,7 +52,7 @@ def test_rn50_image_by_image(case, run_case):
     check(run_case(case))
 
 
-@encoder("open_clip:RN50", batch_size=8).cases
+@encoder("open_clip:RN50", batch_size=8, more=COMPILED).cases
 def test_rn50_batches_of_8(case, run_case):
     check(run_case(case))
 
@@ -60,7 +62,7 @@ def test_vit_b_32_image_by_image(case, run_case):
     check(run_case(case))
 
 
-@encoder("open_clip:ViT-B-32", batch_size=8).cases
+@encoder("open_clip:ViT-B-32", batch_size=8, more=COMPILED).cases
 def test_vit_b_32_batches_of_8(case, run_case):
     check(run_case(case))
 

@@ -24,11 +24,12 @@ TOLERANCES: dict[str, Tolerance] = {
     "fp32": Tolerance(max_abs_share=1e-3, cosine=0.99999, top1_agreement=None),
     "tf32": Tolerance(max_abs_share=0.02, cosine=0.9995, top1_agreement=None),
     "fp16": Tolerance(max_abs_share=0.02, cosine=0.9995, top1_agreement=None),
-    "bf16": Tolerance(max_abs_share=0.1, cosine=0.99, top1_agreement=None),
+    "bf16": Tolerance(max_abs_share=0.2, cosine=0.968, top1_agreement=None),
     "int8": Tolerance(max_abs_share=0.25, cosine=0.95, top1_agreement=None),
 }
 """By number format, for features: some 10 to 30 roundings of 2⁻²⁴ (of sums in another order),
-2⁻¹¹, 2⁻⁸ or 2⁻⁷ of the largest. Beyond, it is another model, not a rounded one."""
+2⁻¹¹, 2⁻⁸ or 2⁻⁷ of the largest; bf16's errors are 8 times those of fp16, and 1 - cosine is 64 times
+as large (measured on RN50 with random weights: 0.158 of the largest, cosine 0.985). Beyond, it is another model, not a rounded one."""
 
 UNSUPPORTED = ("not implemented for", "mixed dtype", "not supported", "C++ compiler")
 """Words of torch for an operation that a device does not have in a number format, and for a missing
