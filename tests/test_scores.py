@@ -15,6 +15,7 @@ from vitbench.interpret.scores import (
     average_precision,
     intersection_over_union,
     object_patches,
+    off_centre,
     pointing_game,
 )
 
@@ -112,3 +113,24 @@ def test_patches_of_the_object_are_at_least_half_as_full_as_the_fullest():
     assert torch.equal(object_patches(masks, patch_px=2), expected)
     with pytest.raises(InputError, match="masks of 4×6 px are not divided by patches of 4 px"):
         object_patches(masks, patch_px=4)
+
+
+@given(st.integers(0, 7), st.integers(0, 5), st.floats(0.1, 6))
+def test_off_centre_is_the_distance_of_the_object_s_middle(row, column, distance_px):
+    """Of a point it is plain geometry; an image without an object is never chosen."""
+    masks = torch.zeros(3, 8, 6, dtype=torch.bool)
+    masks[1, row, column] = True
+    masks[2] = True  # its middle is the image's
+    far = np.hypot(row - 3.5, column - 2.5) >= distance_px
+    if far:
+        assert off_centre(masks, distance_px=distance_px).tolist() == [1]
+    else:
+        with pytest.raises(InputError, match="no object is"):
+            off_centre(masks, distance_px=distance_px)
+
+
+def test_off_centre_keeps_the_order_and_knows_rows_from_columns():
+    """An object in a corner of an oblong image, and one at the end of its longer side."""
+    masks = torch.zeros(3, 4, 12, dtype=torch.bool)
+    masks[0, 1, 11] = masks[1, 0, 5] = masks[2, 3, 0] = True
+    assert off_centre(masks, distance_px=3).tolist() == [0, 2]

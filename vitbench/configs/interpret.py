@@ -16,6 +16,8 @@ class InterpretConfig:
     method: registered map of what it attends to
     mode: what is taken of differential attention (`vitbench.interpret.signed`); nothing to others
     images: test images whose maps are scored; None for all
+    off_centre_px: only images whose object's middle is at least so far from their own, since a map
+        that always names the middle is no answer there; 0 for all, and for data without masks
     mass_share: share of a map's mass that is laid over the object
     occlusion_steps: steps in which patches are taken away from an image, and put into it
     """
@@ -24,6 +26,7 @@ class InterpretConfig:
     method: str = "rollout"
     mode: Literal["signed", "relu", "plus", "minus"] = "relu"
     images: int | None = 500
+    off_centre_px: float = 0.0
     mass_share: float = 0.6
     occlusion_steps: int = 8
 
@@ -33,6 +36,10 @@ class InterpretConfig:
         require(
             self.images is None or self.images >= 1,
             f"interpret.images is {self.images}; expected 1 or more, or none",
+        )
+        require(
+            self.off_centre_px >= 0,
+            f"interpret.off_centre_px is {self.off_centre_px}; expected 0 or more",
         )
         require(
             0 < self.mass_share <= 1,

@@ -33,6 +33,28 @@ def object_patches(masks: Tensor, *, patch_px: int) -> Tensor:
     return (filled >= fullest / 2) & (filled > 0)
 
 
+def off_centre(masks: Tensor, *, distance_px: float) -> Tensor:
+    """Find the images whose object lies away from the middle, where a map of the middle is wrong.
+
+    masks: (n, h, w) bool, true on the object
+    distance_px: least distance of the object's centre of mass from the image's
+    returns: (m,) indices, in order
+    raises: InputError when there is none
+    """
+    mass = masks.double()
+    distances = []
+    for axis in (1, 2):
+        places = torch.arange(masks.shape[axis], dtype=torch.float64, device=masks.device)
+        along = mass.sum(dim=3 - axis)
+        distances.append((along @ (places - places.mean())) / along.sum(dim=1))
+    far = torch.hypot(*distances) >= distance_px  # false, too, where there is no object
+    if not far.any():
+        raise InputError(
+            f"no object is {distance_px:g} px from the middle of its image; expected less"
+        )
+    return far.nonzero()[:, 0]
+
+
 def pointing_game(maps: Tensor, objects: Tensor) -> Tensor:
     """Whether the largest patch is the object's; of several that are equal, their share.
 

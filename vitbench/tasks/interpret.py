@@ -61,6 +61,8 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.curves = trained.curves
     encoder = of_checkpoint(trained.trained, name=case.model.name)
     split = load_split(case.data, split="test", folder=conditions.data_dir)
+    if split.masks is not None and config.off_centre_px > 0:
+        split = split.take(off_centre(split.masks, distance_px=config.off_centre_px))
     sums: Sums = {}
     for first, images, masks in _batches(split, encoder, config, device=case.compute.device):
         _look(encoder, images, masks, config=config, first_image=first, sums=sums)
