@@ -25,6 +25,7 @@ from vitbench.interpret.scores import (
     average_precision,
     intersection_over_union,
     object_patches,
+    off_centre,
     pointing_game,
 )
 from vitbench.interpret.signed import negative_mass
