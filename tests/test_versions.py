@@ -30,9 +30,9 @@ class Slow(PositionEmbedding):
     """One that takes its time."""
     def __init__(self, *, grid, width, head_width):
         super().__init__(grid=grid, width=width, head_width=head_width)
-    def forward(self, tokens):
+    def add(self, patches):
         time.sleep(SECONDS)
-        return tokens
+        return patches
 
 study = Study("tiny", base=Case.of(settings=TINY), factors={"model.posemb": ["slow"]},
               baseline={"model.posemb": "slow"}, metrics=["test_accuracy", "parameters"])
@@ -51,13 +51,13 @@ def git(*words: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, `main`, of a study that takes 2 ms a pass."""
+    """A repository with one commit, `main`, of a study that takes 5 ms a pass."""
     root = tmp_path / "repository"
     (root / "studies").mkdir(parents=True)
     monkeypatch.chdir(root)
     monkeypatch.setenv("PYTHONPATH", str(Path(vitbench.__file__).parents[1]))
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
-    (root / "studies" / "test_tiny.py").write_text(STUDY.replace("SECONDS", "0.002"))
+    (root / "studies" / "test_tiny.py").write_text(STUDY.replace("SECONDS", "0.005"))
     (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest\n")
     (root / ".gitignore").write_text("__pycache__\n")
     git("init", "-q", "-b", "main")
@@ -71,7 +71,7 @@ def test_a_commit_is_checked_out_and_goes_again(repository, tmp_path):
     study = repository / "studies" / "test_tiny.py"
     study.write_text("work\n")
     with checked_out("main", repository=repository, folder=tmp_path / "base") as root:
-        assert "sleep(0.002)" in (root / "studies" / "test_tiny.py").read_text()
+        assert "sleep(0.005)" in (root / "studies" / "test_tiny.py").read_text()
     with (
         pytest.raises(ZeroDivisionError),
         checked_out("main", repository=repository, folder=tmp_path / "base"),
@@ -117,7 +117,7 @@ def test_a_worker_that_cannot_says_why(tmp_path):
 
 
 def test_a_slower_head_is_caught_and_the_same_code_is_not(repository, capsys, tmp_path):
-    """`vitbench compare-code main`: identical and 0 with nothing changed; 10 when a pass sleeps 10 ms.
+    """`vitbench compare-code main`: identical and 0 with nothing changed; 10 when a pass sleeps 50 ms.
 
     Accuracy and parameters are identical both times: the latency alone raises the alarm.
     """
@@ -127,7 +127,7 @@ def test_a_slower_head_is_caught_and_the_same_code_is_not(repository, capsys, tm
     assert "1 arm, 1 identical" in out
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["base", "new"]
     study = repository / "studies" / "test_tiny.py"
-    study.write_text(STUDY.replace("SECONDS", "0.010"))
+    study.write_text(STUDY.replace("SECONDS", "0.050"))
     assert main(["compare-code", "main", *options]) == 10
     out = capsys.readouterr().out
     assert "1 arm, 1 identical" in out

@@ -61,7 +61,12 @@ def _judge(ratios: Values, *, margin: float) -> Comparison:
     middle, ends = statistics.median(percent), median_interval(percent)
     half_width = None if ends is None else max(middle - ends[0], ends[1] - middle)
     estimate = Estimate(
-        n=len(percent), mean=middle, sd=None, half_width=half_width, confidence=CONFIDENCE
+        n=len(percent),
+        mean=middle,
+        sd=None,
+        half_width=half_width,
+        confidence=CONFIDENCE,
+        ends=ends,
     )
     return Comparison(
         difference=estimate,

@@ -54,17 +54,21 @@ def compare_rounds(rounds: Rounds, *, pairing: Pairing, family: int) -> Comparis
     confidence = 1 - (1 - CONFIDENCE) / family
     mean = float(pairing.ours[0] - pairing.baseline[0])
     ends = _interval(rounds, confidence=confidence)
-    half_width = None
     if ends is not None:
-        low, high = min(ends[0], mean) - pairing.drift, max(ends[1], mean) + pairing.drift
-        half_width = max(mean - low, high - mean)
+        ends = min(ends[0], mean) - pairing.drift, max(ends[1], mean) + pairing.drift
+    estimate = Estimate(
+        n=1,
+        mean=mean,
+        sd=None,
+        half_width=None if ends is None else max(mean - ends[0], ends[1] - mean),
+        confidence=confidence,
+        ends=ends,
+    )
     return Comparison(
-        difference=Estimate(n=1, mean=mean, sd=None, half_width=half_width, confidence=confidence),
+        difference=estimate,
         verdict="inconclusive"
-        if half_width is None
-        else decide(
-            (mean - half_width, mean + half_width), margin=pairing.margin, better=pairing.better
-        ),
+        if ends is None
+        else decide(ends, margin=pairing.margin, better=pairing.better),
         margin=pairing.margin,
     )
 

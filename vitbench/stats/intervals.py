@@ -18,10 +18,11 @@ Values = Sequence[float] | NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over seeds with its Student t interval.
+    """A mean over seeds with its Student t interval, or a median over rounds with one of its own.
 
     sd: sample standard deviation (n - 1); None for n = 1
     half_width: of the two-sided interval; None where the spread is not known
+    ends: of an interval that is not the same on both sides; half_width is the longer one
     """
 
     n: int
@@ -29,12 +30,13 @@ class Estimate:
     sd: float | None
     half_width: float | None
     confidence: float
+    ends: tuple[float, float] | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Lower and upper end, or None where the spread is not known."""
-        if self.half_width is None:
-            return None
+        if self.half_width is None or self.ends is not None:
+            return self.ends
         return self.mean - self.half_width, self.mean + self.half_width
 
 
