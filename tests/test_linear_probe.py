@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -90,11 +92,20 @@ def test_a_candidate_is_trained_as_torch_does(monkeypatch, rate, decay):
     torch.testing.assert_close(logits, layer(inputs).detach(), atol=1e-3, rtol=0)
 
 
-def test_settings_are_chosen_on_the_validation_images():
+def test_settings_are_chosen_on_the_validation_images(monkeypatch):
     """Where their labels are those of the training images the best is kept, and its score told."""
     features, labels = clouds(0, noise=2.0)
     judged, answers = clouds(1, noise=2.0)
     best = fit_probe(features, labels, validation=(judged, answers), num_classes=3, seed=0)
+    scores = {}
+    for pair in itertools.product(linear_probe.RATES, linear_probe.DECAYS):
+        with monkeypatch.context() as patch:
+            patch.setattr(linear_probe, "RATES", pair[:1])
+            patch.setattr(linear_probe, "DECAYS", pair[1:])
+            one = fit_probe(features, labels, validation=(judged, answers), num_classes=3, seed=0)
+        scores[pair] = one.validation_accuracy
+    assert scores[best.learning_rate, best.weight_decay] == max(scores.values())
+    assert max(scores.values()) > min(scores.values())
     assert best.validation_accuracy == accuracy(best.predict(judged), answers)
     other = [
         fit_probe(features, labels, validation=(judged, a), num_classes=3, seed=0)

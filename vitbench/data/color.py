@@ -69,10 +69,10 @@ def draw_colors(count: int, *, jitter: Jitter, generator: torch.Generator) -> Te
     images = torch.arange(count)
     for step in order.unbind(1):
         own = maps[images, step]
-        pixels, mean = own @ pixels, own @ mean
         away = (contrast * (step == 1)).view(-1, 1, 1)
-        mean = (1 + away) * mean - away * (greys @ (pixels + mean))
-        pixels = (1 + away) * pixels
+        # Before the one step that changes contrast, a pixel does not depend on the mean.
+        mean = own @ mean - away * (greys @ pixels)
+        pixels = own @ pixels + away * pixels
     lost = torch.where(grey.view(-1, 1, 1), greys, one)
     return torch.stack([lost @ pixels, lost @ mean], dim=1)
 
