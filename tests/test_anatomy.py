@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tests.clips import tiny_clip
+from vitbench.measure.anatomy import dissect, in_words
 from vitbench.measure.flops import count_parameters, forward_flops
-from vitbench.models.anatomy import dissect, in_words
 from vitbench.models.embedded import new_resnet
 
 GREY = ((0.5,) * 3, (0.2,) * 3)

@@ -163,7 +163,7 @@ def test_a_training_that_is_cut_off_at_its_end_ends_all_the_same(
     """Before the record, the weights or the removal of the state: nothing is lost."""
     path = tmp_path / "run"
 
-    def cut(*_: object) -> None:
+    def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

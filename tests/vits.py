@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from vitbench.configs.model import ModelConfig
 from vitbench.models.vit import ViT, build
 from vitbench.registry import POSEMBS
+
+M = TypeVar("M", bound=nn.Module)
 
 MODELS = ("vit", "diffvit", "diffvit_narrow", "diffvit_v2")
 
@@ -94,7 +96,8 @@ def lively(shape: Shape) -> ViT:
 
 
 @torch.no_grad()
-def enliven(model: nn.Module) -> None:
+def enliven(model: M) -> M:
     own = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter += 0.4 * torch.randn(parameter.shape, generator=own, dtype=parameter.dtype)
+    return model

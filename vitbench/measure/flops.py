@@ -9,7 +9,8 @@ kernel may compute some twice, or multiply zeros, and does not make a model anot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vitbench.configs.model import ModelConfig
@@ -28,17 +29,29 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+@contextlib.contextmanager
+def countable_attention() -> Iterator[None]:
+    """Compute attention without its fused forms, some of which torch's counter counts as nothing."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # nn.MultiheadAttention's
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
 def forward_flops(model: Callable[[Tensor], object], images: Tensor) -> int:
     """Count the FLOPs of one image's forward pass by running it, as in an evaluation.
-
-    Attention is counted without its fused form.
 
     model: a module, or any function of images
     images: (b, c, h, w); the count does not depend on b
     """
     import torch
     from torch import nn
-    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
@@ -46,13 +59,8 @@ def forward_flops(model: Callable[[Tensor], object], images: Tensor) -> int:
     training = [module for module in modules if module.training]
     for module in training:
         module.eval()  # so that nothing is drawn at random or remembered
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # nn.MultiheadAttention's, which has no formula
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(images)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with torch.no_grad(), countable_attention(), counter:
+        model(images)
     for module in training:
         module.train()
     total: int = counter.get_total_flops()

@@ -238,7 +238,18 @@ class RoPE2d(PositionEmbedding):
         self.register_buffer("sine", angles.sin().float(), persistent=False)
 
     def resized(self, grid: tuple[int, int]) -> PositionEmbedding:
-        return _rope_between(self.grid, grid, self.width, self.head_width, self.cosine.device)
+        return self._between(self.grid, grid, self.width, self.head_width, self.cosine.device)
+
+    @staticmethod
+    @lru_cache(maxsize=16)  # a few sizes of crops, again in every step
+    def _between(
+        spanned: tuple[int, int],
+        grid: tuple[int, int],
+        width: int,
+        head_width: int,
+        device: torch.device,
+    ) -> RoPE2d:
+        return RoPE2d(grid=grid, width=width, head_width=head_width, spanned=spanned).to(device)
 
     def rotate(self, heads: Tensor) -> Tensor:
         num_prefix = heads.shape[-2] - self.num_patches
@@ -246,17 +257,6 @@ class RoPE2d(PositionEmbedding):
         a, b = patches.chunk(2, dim=-1)
         rotated = torch.cat([a * self.cosine - b * self.sine, b * self.cosine + a * self.sine], -1)
         return torch.cat([prefix, rotated.to(heads.dtype)], dim=-2)
-
-
-@lru_cache(maxsize=16)  # a few sizes of crops, again in every step
-def _rope_between(
-    spanned: tuple[int, int],
-    grid: tuple[int, int],
-    width: int,
-    head_width: int,
-    device: torch.device,
-) -> RoPE2d:
-    return RoPE2d(grid=grid, width=width, head_width=head_width, spanned=spanned).to(device)
 
 
 @lru_cache(maxsize=16)

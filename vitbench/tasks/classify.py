@@ -18,8 +18,8 @@ from vitbench.data.imagenet import words
 from vitbench.data.stream import Stream, open_stream
 from vitbench.device import autocast, synchronize
 from vitbench.measure.accuracy import by_class, reliability, top_accuracy
+from vitbench.measure.anatomy import dissect
 from vitbench.measure.flops import count_parameters, forward_flops
-from vitbench.models.anatomy import dissect
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
 from vitbench.outcome import Conditions, Outcome, Standing

@@ -63,7 +63,7 @@ PAPER = {
     "c2": "#007a5a",
     "c3": "#a8437f",
     "c4": "#8a6400",
-    "c5": "#19778f",
+    "c5": "#166f86",
     "c6": "#6b5b4b",
 }
 """Colours on white, each readable there; after Okabe and Ito, whose palette the colour-blind can

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from vitbench.measure.flops import countable_attention
 
 Role = Literal["stem", "blocks", "pool and head"]
 
@@ -55,7 +56,7 @@ def dissect(model: nn.Module, images: Tensor) -> list[Part]:
     ]
     counter = FlopCounterMode(display=False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), counter:
+        with countable_attention(), counter:
             model(images)
     finally:
         for handle in handles:
