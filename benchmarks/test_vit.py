@@ -6,6 +6,7 @@ pytest-benchmark compare
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,9 +100,10 @@ def train(benchmark: Any, case: Case, model: ViT, images: torch.Tensor) -> None:
 def test_patch_embedding(benchmark, note, patch):
     """From images to tokens, without a position."""
     _, model, images = make(note, patch=patch, posemb="none")
-    note(images, forward_flops=BATCH * forward_flops(model.embed, images))
+    embed = partial(model.embed, posemb=model.posemb)
+    note(images, forward_flops=BATCH * forward_flops(embed, images))
     with torch.no_grad():
-        tokens = benchmark(model.embed, images)
+        tokens = benchmark(embed, images)
     assert tokens.shape == (BATCH, 1 + (32 // patch) ** 2, 64)
 
 
