@@ -13,8 +13,9 @@ from vits import lively, shapes
 
 from vitbench import device
 from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.model import ModelConfig
 from vitbench.configs.train import TrainConfig
-from vitbench.models.vit import ViT
+from vitbench.models.vit import ViT, build
 from vitbench.training import parts
 from vitbench.training.evaluation import evaluate
 from vitbench.training.parts import PART, in_parts
@@ -40,6 +41,15 @@ def threads():
 def batch(shape, *, images: int):
     own = torch.Generator().manual_seed(1)
     return shape.images(images), torch.randint(shape.num_classes, (images,), generator=own)
+
+
+def test_gradients_lie_as_their_parameters_do():
+    """Those of a convolution, too, whose order in memory is the kernel library's own."""
+    config = ModelConfig(stem="conv", patch=8, width=192, depth=1, num_heads=6)
+    model = build(config, image_px=(32, 32), channels=3, num_classes=10, seed=0)
+    images = torch.randn(25, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    take_step(model, images, torch.arange(25) % 10)
+    assert all(p.grad.stride() == p.stride() for p in model.parameters())
 
 
 def take_step(model, images, labels):

@@ -63,7 +63,9 @@ def train_step(step: Step) -> Taken:
         )
     losses, logits, gradients = zip(*parts, strict=True)
     for parameter, *own in zip(_trained(step), *gradients, strict=True):
-        parameter.grad = _sum(own)
+        total = _sum(own)
+        # A convolution's may lie in another order than its kernel, which optimisers go by.
+        parameter.grad = None if total is None else total.contiguous()
     update(step)
     return torch.stack(losses).sum(), torch.cat(logits)
 
