@@ -48,17 +48,18 @@ def make(note: Any, *, batch: int = BATCH, **settings: object) -> tuple[Case, Vi
 @pytest.mark.parametrize("posemb", POSEMBS.names())
 def test_forward(benchmark, note, posemb):
     """Inference, without gradients."""
-    _, model, images = make(note, posemb=posemb)
-    with torch.no_grad():
-        logits = benchmark(model.eval(), images)
-    assert logits.shape == (BATCH, 10)
+    infer(benchmark, *make(note, posemb=posemb))
 
 
 @pytest.mark.benchmark(group="forward by model")
 @pytest.mark.parametrize("name", MODELS.names())
 def test_forward_of_model(benchmark, note, name):
     """Inference of every registered model, without gradients."""
-    _, model, images = make(note, name=name)
+    infer(benchmark, *make(note, name=name))
+
+
+def infer(benchmark: Any, _: Case, model: ViT, images: torch.Tensor) -> None:
+    """Time a forward pass."""
     with torch.no_grad():
         logits = benchmark(model.eval(), images)
     assert logits.shape == (BATCH, 10)

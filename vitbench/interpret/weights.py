@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vitbench.errors import InputError
+from vitbench.models.weights_file import describe_faults, load_safetensors
 
 WRAPPERS = ("teacher", "model_ema", "model", "state_dict", "student")
 """Keys under which a checkpoint keeps a model's weights; DINO's teacher is its better half."""
@@ -35,7 +34,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file"
         )
-    content = _load_tensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
     try:
         return timm_names(_unwrap(content))
     except InputError as error:
@@ -62,18 +61,8 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise InputError that names the tensors that are missing, not expected or of another shape."""
-    have, want = (
-        {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        for tensors in (given, expected)
-    )
-    faults = [
-        f"{name} is {have.get(name, 'missing')}, expected {want.get(name, 'no such tensor')}"
-        for name in sorted(have.keys() | want.keys())
-        if have.get(name) != want.get(name)
-    ]
-    if faults:
-        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-        raise InputError(f"the weights do not fit the model: {'; '.join(faults[:4])}{more}")
+    if faults := describe_faults(given, expected):
+        raise InputError(f"the weights do not fit the model: {faults}")
 
 
 def _without_prefixes(name: str) -> str:
@@ -100,13 +89,6 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
             f"no weights; expected them by their names, or under teacher; found {keys}"
         )
     return tensors
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged, or not safetensors: {error}") from error
 
 
 def _load_pickle(path: Path) -> Any:

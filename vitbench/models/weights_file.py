@@ -36,7 +36,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     """
     if not path.is_file():
         raise InputError(f"no weights at {path}; expected a file, {', '.join(SUFFIXES)}")
-    content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
     alone = True
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -57,25 +57,29 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: Path) -
     raises: InputError that names tensors which are missing, too many or of another shape; the
         model is then unchanged
     """
-    given, expected = _shapes(state), _shapes(model.state_dict())
+    if faults := describe_faults(state, model.state_dict()):
+        raise InputError(f"{source}: weights of another model: {faults}")
+    model.load_state_dict(dict(state))
+
+
+def describe_faults(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:
+    """Name tensors that are missing, too many or of another shape; "" where all fit."""
+    given, expected = _shapes(state), _shapes(model)
     faults = [
         f"{name} is {given.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
         for name in sorted(expected.keys() | given.keys())
         if given.get(name) != expected.get(name)
     ]
-    if faults:
-        more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-        raise InputError(
-            f"{source}: weights of another model: {'; '.join(faults[:SHOWN_FAULTS])}{more}"
-        )
-    model.load_state_dict(dict(state))
+    more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+    return f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _load_safetensors(path: Path) -> Any:
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of safetensors; raises InputError in one line for another."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
