@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitbench import units
+from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
@@ -58,6 +59,7 @@ def notes(table: Table) -> list[str]:
         *_pairing(table),
         *_equal(table),
         *_speed(table),
+        *_machine(table),
         *_provenance(table),
         *_without_value(table),
         *([table.plan.note] if table.plan.note else []),
@@ -121,6 +123,29 @@ def _speed(table: Table) -> list[str]:
     if measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
         return []
     return ["Speeds are not compared: cases ran side by side, or with different threads."]
+
+
+def _machine(table: Table) -> list[str]:
+    """Say in which cases others used the machine, or it changed, while speeds were measured."""
+    if not measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+        return []
+    records = [record for record in table.records if record.status == "ok"]
+    found = [(record.arm, disturbances(record.environment)) for record in records]
+    said = []
+    for name in LIMITS:
+        values = [(arm, beyond[name]) for arm, beyond in found if name in beyond]
+        if values:
+            arms = ", ".join(dict.fromkeys(arm for arm, _ in values))
+            said.append(f"{describe_disturbance(name, [value for _, value in values])} ({arms})")
+    if said:
+        count = f"{sum(bool(beyond) for _, beyond in found)} of {len(found)} cases"
+        return [
+            f"The machine changed, or was shared, in {count}, whose speeds may be off: "
+            f"{'; '.join(said)}."
+        ]
+    if records and all("product_drift" in record.environment for record in records):
+        return ["The machine stayed the same while each case was timed."]
+    return []
 
 
 def _provenance(table: Table) -> list[str]:
