@@ -180,7 +180,7 @@ def test_a_reading_runs_the_products_and_the_copies(monkeypatch):
     assert devices == ["cpu", "cpu"]
     product, copied = (step() for step in steps)
     assert torch.equal(product, torch.full_like(product, 0.25 * len(product)))
-    assert copied.numel() * 4 == 32 * 2**20
+    assert copied.numel() * 4 == 8 * 2**20
 
 
 def test_a_real_reading_can_be_judged(monkeypatch):

@@ -11,16 +11,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vitbench.measure.clock import DeviceClock
-from vitbench.measure.latency import Effort, latency
+from vitbench.measure.latency import Effort, Latency, latency
 
 STAT = Path("/proc/stat")
 
-LOOP = Effort(samples=100, time_s=0.1, sample_s=2e-3, warmup_s=0.05)
+LOOP = Effort(samples=100, time_s=0.1, sample_s=1e-3, warmup_s=0.05)
 """A third of a second in all, since it runs before and after every case that measures."""
 MATRIX_SIDE = {"cpu": 384, "accelerator": 4096}
-COPIED_MIB = {"cpu": 32, "accelerator": 1024}
-"""A millisecond or so of work each."""
+COPIED_MIB = {"cpu": 8, "accelerator": 1024}
+"""Less than a millisecond of a CPU's work, a few of an accelerator's. Of a CPU's copies of 32 MiB
+even those half a second apart differed by 6 %, of 8 MiB by 2 % (two cores of a shared machine,
+while it was calm)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,8 @@ class CpuTime:
 class Reading:
     """A machine at one moment.
 
-    product_ms, copy_ms: medians of the calibration loop's two parts
+    product_ms, copy_ms: lower quartiles of the calibration loop's two parts, which a process that
+        comes between hardly moves
     cpu, clock_mhz: None where the system does not tell
     """
 
@@ -74,11 +79,15 @@ def read_machine(device: str) -> Reading:
         mhz, _ = clock_mhz(device)  # of a processor that has just worked
         copies = latency(lambda: target.copy_(source), device=clock, batch_size=1, effort=LOOP)
     return Reading(
-        product_ms=products.p50_ms,
-        copy_ms=copies.p50_ms,
+        product_ms=_lower_quartile(products),
+        copy_ms=_lower_quartile(copies),
         cpu=read_cpu_time(),
         clock_mhz=mhz,
     )
+
+
+def _lower_quartile(timed: Latency) -> float:
+    return float(np.quantile(timed.samples_ms, 0.25))
 
 
 def read_cpu_time() -> CpuTime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,12 +34,14 @@ class Reference:
 
     flops: of one image; None where the count could not be checked, for the reason
     image_s: precision -> seconds of the first image in it, where that was looked at
+    outputs: settings that decide on them -> its outputs, which every precision is held against
     """
 
     model: ForeignModel
     flops: int | None
     flops_reason: str | None
     image_s: dict[str, float] = field(default_factory=dict)
+    outputs: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1)

@@ -72,12 +72,6 @@ def _statistics(table: Table) -> list[str]:
     column = table.columns[0]
     compared = [row.comparison for row in table.rows if row.comparison is not None]
     family = sum(comparison.p_t is not None for comparison in compared)
-    if max((row.n for row in table.rows), default=0) < 2:
-        return ["One seed an arm: no intervals, and no verdict but identical."]
-    said = "± and [ ] are 95 % Student t intervals over seeds"
-    if family:
-        arms = f"{family} arms" if family > 1 else "1 arm"
-        said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
     margin = table.plan.margins.get(column.metric)
     unit = f" {column.unit}" if column.unit else ""
     inside = (
@@ -85,7 +79,19 @@ def _statistics(table: Table) -> list[str]:
         if margin is not None
         else f"no margin is declared for {column.metric}, so none is equivalent"
     )
-    return [f"{said}. better, worse: [ ] on one side of 0; {inside}."] if compared else [f"{said}."]
+    judged = f"better, worse: [ ] on one side of 0; {inside}."
+    if max((row.n for row in table.rows), default=0) < 2:
+        if any(comparison.difference.interval for comparison in compared):
+            return [
+                "One seed an arm. [ ] are 95 % intervals of the median over rounds in which the arm "
+                f"and the baseline took turns, not widened for several arms. {judged}"
+            ]
+        return ["One seed an arm: no intervals, and no verdict but identical."]
+    said = "± and [ ] are 95 % Student t intervals over seeds"
+    if family:
+        arms = f"{family} arms" if family > 1 else "1 arm"
+        said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
+    return [f"{said}. {judged}" if compared else f"{said}."]
 
 
 def _pairing(table: Table) -> list[str]:
