@@ -97,7 +97,7 @@ class Summary:
         if all(record.about is None for record in table.records):
             return []
         from vitbench.records import DamagedRecordError, Store
-        from vitbench.report.galleries import write_galleries
+        from vitbench.report.image_by_image.page import write_galleries
 
         try:
             written = write_galleries(table, Store(self.settings.results))

@@ -21,7 +21,7 @@ from vitbench.report.figures.canvas import (
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes
 from vitbench.report.numbers import format_estimate, format_value
-from vitbench.report.summary import Column, Table, Values, measured_alike
+from vitbench.report.summary import Column, Table, measured_alike, values_of
 from vitbench.report.tables import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
 
@@ -108,7 +108,7 @@ def _column(table: Table, metric: str) -> Column | None:
 
 
 def _points(table: Table, metric: str) -> list[Point]:
-    values, points = Values(table.records), []
+    values, points = values_of(table), []
     for row in table.rows:
         costs = values.by_seed(row.arm, metric)
         if costs and row.entries[0] is not None:

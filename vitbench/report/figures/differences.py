@@ -8,7 +8,7 @@ from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
 from vitbench.report.numbers import format_difference
-from vitbench.report.summary import Row, Table, Values
+from vitbench.report.summary import Row, Table, values_of
 from vitbench.report.tables import column_title
 
 ROW_PX = 30
@@ -84,7 +84,7 @@ def _canvas(table: Table, rows: list[Row]) -> Canvas:
         )
     canvas.x_axis(x, y=bottom, title=f"Δ {column_title(column)}")
     canvas.line(x(0), 8, x(0), bottom, "zero")
-    values = Values(table.records)
+    values = values_of(table)
     theirs = values.records(table.plan.baseline)
     for place, row in enumerate(rows):
         comparison = row.comparison
