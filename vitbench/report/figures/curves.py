@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, Scale, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, shown_arms
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
 from vitbench.report.numbers import format_value
 from vitbench.report.summary import Table
 
@@ -52,16 +52,14 @@ class _Series:
     """The series of the arms that are shown, each record read once."""
 
     def __init__(self, table: Table, samples: SamplesOf) -> None:
-        arms = shown_arms(table)
-        self._of: dict[str, list[tuple[Record, dict[str, NDArray[np.float64]]]]] = {
-            arm: [] for arm in arms
-        }
+        self._of: dict[str, list[tuple[Record, dict[str, NDArray[np.float64]]]]] = {}
         wanted = ("test_accuracy", "train_loss", *BY_BLOCK)
-        for record in table.records:
-            if record.arm in self._of and record.status == "ok":
-                found = samples(record)
-                kept = {name: np.asarray(found[name]) for name in wanted if found.get(name)}
-                self._of[record.arm].append((record, kept))
+        for arm, records in sampled(table).items():
+            series = [(record, samples(record)) for record in records]
+            self._of[arm] = [
+                (record, {name: np.asarray(found[name]) for name in wanted if found.get(name)})
+                for record, found in series
+            ]
 
     def get(self, name: str) -> dict[str, Curve]:
         """Return arm -> curve of the arms that have one, as long as the shortest of their seeds."""
@@ -122,7 +120,14 @@ def _by_block(table: Table, series: _Series, name: str) -> Figure | None:
     }
     if not lines:
         return None
-    return _draw(table, lines, name=name, title=BY_BLOCK[name], axes=("block", name), caption=BAND)
+    return _draw(
+        table,
+        lines,
+        name=name,
+        title=BY_BLOCK[name],
+        axes=("block", name),
+        caption=f"{BAND}{left_out(table)}",
+    )
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from html import escape
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, shown_arms
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
 from vitbench.report.numbers import format_value
 from vitbench.report.summary import Table
 
@@ -22,12 +23,11 @@ LOGARITHMIC_FROM = 8.0
 def draw_latencies(table: Table, samples: SamplesOf) -> list[Figure]:
     """Draw one figure for each series of times; none where the records have none."""
     found: dict[str, dict[str, list[tuple[Record, NDArray[np.float64]]]]] = {}
-    for record in table.records:
-        if record.arm in shown_arms(table) and record.status == "ok" and _is_timed(record):
-            for name, series in samples(record).items():
-                if name.endswith(ENDING) and len(series) > 1 and min(series) > 0:
-                    of_arm = found.setdefault(name, {}).setdefault(record.arm, [])
-                    of_arm.append((record, np.asarray(series, dtype=np.float64)))
+    for record in itertools.chain.from_iterable(sampled(table).values()):
+        for name, series in samples(record).items() if _is_timed(record) else ():
+            if name.endswith(ENDING) and len(series) > 1 and min(series) > 0:
+                of_arm = found.setdefault(name, {}).setdefault(record.arm, [])
+                of_arm.append((record, np.asarray(series, dtype=np.float64)))
     return [_draw(table, name, arms) for name, arms in sorted(found.items())]
 
 

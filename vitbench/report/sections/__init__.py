@@ -35,6 +35,7 @@ class Evidence:
     files: a record's file, relative to the store
     detailed: whether every record is shown in full
     pictured: whether the predictions are read
+    drawn: whether there are figures
     """
 
     samples: SamplesOf
@@ -43,6 +44,7 @@ class Evidence:
     file: Callable[[Record], str]
     detailed: bool
     pictured: bool
+    drawn: bool
 
 
 def make_section(
@@ -52,7 +54,9 @@ def make_section(
 
     downloads: file name -> text, to be saved from the page
     """
-    figures, missing = draw_figures(table, evidence.samples)
+    figures, missing = (
+        draw_figures(table, evidence.samples) if evidence.drawn else ([], [_undrawn(table)])
+    )
     shown = shown_arms(table)
     section = {
         "name": table.name,
@@ -92,6 +96,13 @@ def make_section(
         "unpictured": not evidence.pictured and any(r.predictions for r in table.records),
     }
     return section, figures
+
+
+def _undrawn(table: Table) -> str:
+    return (
+        "Figures are left out of a page of so many studies; those of this one: "
+        f"vitbench report --study {shlex.quote(table.study)}"
+    )
 
 
 def overview(table: Table) -> dict[str, Any]:
