@@ -20,7 +20,7 @@ from vitbench.report.figures.canvas import (
 )
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes
-from vitbench.report.numbers import format_estimate, format_value
+from vitbench.report.numbers import format_counts, format_estimate, format_value
 from vitbench.report.summary import Column, Table, measured_alike, values_of
 from vitbench.report.tables import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
@@ -152,9 +152,10 @@ def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figu
             tx, ty, anchor = named[point.arm]
             canvas.text(tx, ty, short(point.arm, 24), classes="name", anchor=anchor)
         canvas.add("</g>")
+    count = format_counts(point.gain.n for point in points)
     title = f"{_words(gain)} against {column_title(cost).rstrip(' ↓')}"
     caption = (
-        f"Mean and 95 % interval over seeds. Filled, on the dashed line: the Pareto front of the "
+        f"Mean and 95 % interval over seeds ({count}). Filled, on the dashed line: the Pareto front of the "
         f"means; no arm is better at the same or lower cost. It is {', '.join(p.arm for p in front)}."
     )
     said = "; ".join(_said(point, gain, cost) for point in points)
@@ -170,7 +171,8 @@ def _words(column: Column) -> str:
 
 def _said(point: Point, gain: Column, cost: Column) -> str:
     given = format_estimate(point.gain, unit=gain.unit)
-    return f"{point.arm}: {given} {gain.unit} at {format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+    spent = f"{format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+    return f"{point.arm}: {given} {gain.unit} at {spent} (n = {point.gain.n})"
 
 
 def _steps(points: list[tuple[float, float]], *, to: float) -> list[tuple[float, float]]:

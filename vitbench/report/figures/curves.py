@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 import numpy as np
@@ -11,7 +12,7 @@ from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, Scale, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
-from vitbench.report.numbers import format_value
+from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
 WIDTH, HEIGHT = 560, 330
@@ -23,7 +24,6 @@ SMOOTHED_OVER = 40
 
 BY_BLOCK = {"lambda": "Weight λ of the second map of differential attention in every block"}
 """Samples of some models that have one value a block, and what they are."""
-BAND = "The line is the mean over seeds, the band from the lowest to the highest seed."
 
 Curve = tuple[list[Record], NDArray[np.float64]]
 """Records of an arm, and their series: (seeds, points)."""
@@ -87,7 +87,6 @@ def _by_epoch(table: Table, series: _Series, name: str, title: str, unit: str) -
         name="accuracy",
         title=f"{title} after every epoch",
         axes=("epoch", f"{title.lower()} {unit}"),
-        caption=f"{BAND}{left_out(table)}",
     )
 
 
@@ -109,7 +108,7 @@ def _by_step(table: Table, series: _Series) -> Figure | None:
         name="loss",
         title="Training loss",
         axes=("step", "training loss, nats"),
-        caption=f"{over}{BAND}{left_out(table)}",
+        caption=over,
     )
 
 
@@ -126,7 +125,7 @@ def _by_block(table: Table, series: _Series, name: str) -> Figure | None:
         name=name,
         title=BY_BLOCK[name],
         axes=("block", name),
-        caption=f"{BAND}{left_out(table)}",
+        caption="",
     )
 
 
@@ -137,7 +136,7 @@ def _draw(
     name: str,
     title: str,
     axes: tuple[str, str],
-    caption: str,
+    caption: str = "",
 ) -> Figure:
     canvas = Canvas(width=WIDTH, height=HEIGHT)
     right = WIDTH - 22 - min(190.0, max(text_px(short(arm, 24)) for arm in lines) * 1.08)
@@ -170,7 +169,19 @@ def _draw(
         _ends(arm, stack.mean(axis=0), len(stack)) for arm, (*_, stack) in lines.items()
     )
     label = f"{title}. {said}."
+    caption += f"{_spread(len(stack) for *_, stack in lines.values())}{left_out(table)}"
     return Figure(name=name, title=title, caption=caption, svg=canvas.svg(label=label))
+
+
+def _spread(counts: Iterable[int]) -> str:
+    """Say what line and band are."""
+    seeds = sorted(set(counts))
+    if seeds[-1] == 1:
+        return "One seed an arm."
+    return (
+        f"The line is the mean over seeds ({format_counts(seeds)}), the band from the lowest to "
+        "the highest seed."
+    )
 
 
 def _ends(arm: str, mean: NDArray[np.float64], seeds: int) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
-from vitbench.report.numbers import format_difference
+from vitbench.report.numbers import format_counts, format_difference
 from vitbench.report.summary import Row, Table, values_of
 from vitbench.report.tables import column_title
 
@@ -29,8 +29,10 @@ def draw_differences(table: Table, samples: SamplesOf) -> list[Figure]:
     column = table.columns[0]
     title = column_title(column)
     margin = table.plan.margins.get(column.metric)
+    count = format_counts(row.comparison.difference.n for row in rows if row.comparison)
     caption = (
-        "Mean and interval of the differences paired by seed, widened by Holm over the arms. "
+        f"Mean and interval of the differences paired by seed ({count}), widened by Holm over the "
+        "arms. "
         + ", ".join(f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict))
         + "."
     )
@@ -58,7 +60,8 @@ def _said(row: Row, table: Table) -> str:
     assert row.comparison is not None
     column = table.columns[0]
     difference = format_difference(row.comparison, better=column.better, unit=column.unit)
-    return f"{row.arm} {difference}, {row.comparison.describe()}"
+    count = f"n = {row.comparison.difference.n}"
+    return f"{row.arm} {difference}, {count}, {row.comparison.describe()}"
 
 
 def _canvas(table: Table, rows: list[Row]) -> Canvas:

@@ -12,7 +12,7 @@ from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
-from vitbench.report.numbers import format_value
+from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
 WIDTH, ROW_PX = 560, 26
@@ -67,13 +67,14 @@ def _draw(
         )
         canvas.add(f'<circle cx="{px(x(median))}" cy="{px(y)}" r="4.5" class="point"/>')
         canvas.add("</g>")
+    count = format_counts(len(records) for records in arms.values())
     title = f"Every {name.removesuffix(ENDING).replace('_', ' ')} that was measured"
     said = "; ".join(_said(arm, shares[arm], pooled[arm].size) for arm in ordered)
     return Figure(
         name=f"spread-{name}",
         title=title,
         caption="Point: median; box: middle half; line: from 5 % to 95 % of the samples of all "
-        f"seeds.{left_out(table)}",
+        f"seeds ({count}).{left_out(table)}",
         svg=canvas.svg(label=f"{title}, ms. {said}."),
     )
 

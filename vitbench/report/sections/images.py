@@ -19,7 +19,7 @@ from vitbench.report.by_class import (
     disagreement,
 )
 from vitbench.report.figures.marks import sources
-from vitbench.report.numbers import format_value
+from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.sections.sprite import Sprite, make_sprite
 from vitbench.report.summary import Table
 
@@ -47,6 +47,7 @@ def image_parts(
     return {
         "classes": _class_rows(table, classes, answers, names),
         "heads": [_class_name(each, names) for each in classes.classes],
+        "seeds": format_counts(len(each.records) for each in answers.values()),
         "more": classes.total - len(classes.classes),
         "pairs": [_pair_words(pair, answers, sprite, names) for pair in pairs],
         "sprite": sprite,
