@@ -90,7 +90,7 @@ def test_the_text_by_example():
     )
     lines = to_text(found).splitlines()
     assert lines[0].split(":")[1].startswith(" 1 of 200 (0.5 %) false alarms, 2.3 % at most")
-    assert " ".join(lines[3].split()) == "5 % 190 of 200 (95.0 %) 110 of 200 (55.0 %)"
+    assert " ".join(lines[4].split()) == "5 % 190 of 200 (95.0 %) 110 of 200 (55.0 %)"
     assert lines[-1] == " The smallest slowdown that is seen here: 5 %."
 
 
