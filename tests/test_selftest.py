@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,14 @@ from vitbench.versions.selftest import (
     selftest,
     to_text,
 )
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """Leave the number of threads as it was: the selftest works on one."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def machine(*, noise, drift=0.0, seed=0):
