@@ -7,6 +7,7 @@ that has vitbench, so it imports no torch, numpy or pandas until a study is real
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
     # What is left out of a dataset is told, and does not end a run where warnings are errors.
     config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
+    if worker := getattr(config, "workerinput", None):
+        sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
     session = Session(config, find_settings(config))
     config.pluginmanager.register(session, "vitbench_session")
     if not session.is_worker:

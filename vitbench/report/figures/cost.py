@@ -154,8 +154,11 @@ def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figu
         canvas.add("</g>")
     count = format_counts(point.gain.n for point in points)
     title = f"{_words(gain)} against {column_title(cost).rstrip(' ↓')}"
+    measured = (
+        "One seed an arm" if count == "n = 1" else f"Mean and 95 % interval over seeds ({count})"
+    )
     caption = (
-        f"Mean and 95 % interval over seeds ({count}). Filled, on the dashed line: the Pareto front of the "
+        f"{measured}. Filled, on the dashed line: the Pareto front of the "
         f"means; no arm is better at the same or lower cost. It is {', '.join(p.arm for p in front)}."
     )
     said = "; ".join(_said(point, gain, cost) for point in points)

@@ -30,12 +30,14 @@ def draw_differences(table: Table, samples: SamplesOf) -> list[Figure]:
     title = column_title(column)
     margin = table.plan.margins.get(column.metric)
     count = format_counts(row.comparison.difference.n for row in rows if row.comparison)
-    caption = (
-        f"Mean and interval of the differences paired by seed ({count}), widened by Holm over the "
-        "arms. "
-        + ", ".join(f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict))
-        + "."
+    measured = (
+        "Differences of one seed"
+        if count == "n = 1"
+        else f"Mean and interval of the differences paired by seed ({count}), widened by Holm over "
+        "the arms"
     )
+    signs = [f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict)]
+    caption = f"{measured}. {', '.join(signs)}."
     if margin is not None:
         caption += " The band is the margin within which a difference does not matter."
     if there > MAX_ROWS:

@@ -41,12 +41,16 @@ def _places(table: Table) -> dict[str, int]:
 
 @once
 def shown_arms(table: Table) -> list[str]:
-    """Choose the arms of a figure: all, or the baseline and the best where there are too many."""
-    arms = [row.arm for row in table.rows]
+    """Choose the arms of a figure: all with a result, or the baseline and the best of very many."""
+    arms = _having(table)
     if len(arms) <= MAX_ARMS:
         return arms
     best = [arm for arm in arms if arm != table.plan.baseline][: MAX_ARMS - 1]
     return [arm for arm in arms if arm in best or arm == table.plan.baseline]
+
+
+def _having(table: Table) -> list[str]:
+    return [row.arm for row in table.rows if row.n]
 
 
 @once
@@ -61,7 +65,7 @@ def sampled(table: Table) -> dict[str, list[Record]]:
 
 def left_out(table: Table) -> str:
     """Say what a figure of samples does not show: ` Of 50 arms, the baseline and the best 11.`"""
-    shown, there = len(shown_arms(table)), len(table.rows)
+    shown, there = len(shown_arms(table)), len(_having(table))
     said = "" if shown == there else f" Of {there} arms, the baseline and the best {shown - 1}."
     if max((row.n for row in table.rows), default=0) > MAX_SEEDS:
         said += f" Of each arm, the first {MAX_SEEDS} seeds."

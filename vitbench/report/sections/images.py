@@ -71,7 +71,7 @@ def _class_rows(
             "cells": [
                 {
                     "name": f"{arm}/class/{_class_name(index, names)}",
-                    "text": "–" if value != value else format_value(value, unit="%"),
+                    "text": "–" if value != value else f"{value:.1f}",
                     "sort": "" if value != value else value,
                     "heat": 0 if value != value else round(100 * (value - low) / span),
                 }
