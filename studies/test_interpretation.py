@@ -28,7 +28,6 @@ study = Study(
     "interpretation",
     base=Case.of(
         settings={
-            "data.test_images": 5000,
             "interpret.method": "rollout",
             "interpret.object_share": 1 / 3,
             "interpret.off_centre_px": 6.0,

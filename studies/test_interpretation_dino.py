@@ -14,7 +14,6 @@ study = Study(
     "interpretation_dino",
     base=Case.of(
         settings={
-            "data.test_images": 5000,
             "dino.encoder": "dino",
             "interpret.method": "centre",
             "interpret.object_share": 1 / 3,
