@@ -188,6 +188,25 @@ def test_a_table_by_example():
     assert "\n   failed 1: diverged: loss is nan at step 37\n   missing 1\n" in text
 
 
+def test_what_varies_has_its_interval_in_every_column():
+    """Not only the finding: speeds of three seeds, beside a count that is the same for all."""
+    plan = make_plan(metrics=("test_accuracy", "train_images_per_second", "parameters"))
+    records = [
+        make_record(
+            seed=seed,
+            plan=plan,
+            metrics={
+                "test_accuracy": 80.0 + seed,
+                "train_images_per_second": 2300.0 + 10 * seed,
+                "parameters": 21_000.0,
+            },
+        )
+        for seed in range(3)
+    ]
+    _, (cells,) = grid(only(records))
+    assert cells[4:6] == ["2310 ± 25 (1.00×)", "21.0 k (1.00×)"]
+
+
 def test_contexts_do_not_meet():
     """The same study on two datasets, budgets, machines or settings gives several tables."""
     records = [

@@ -240,6 +240,12 @@ class Values:
         return self._known[arm, metric]
 
 
+@once
+def values_of(table: Table) -> Values:
+    """Return the values of a table's records."""
+    return Values(table.records)
+
+
 def values_by_seed(records: Iterable[Record], *, arm: str, metric: str) -> dict[int, float]:
     """Return seed -> value of an arm's cases that are ok and have the metric."""
     return {
