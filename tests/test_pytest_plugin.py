@@ -254,6 +254,7 @@ def test_rerun_none_runs_nothing(pytester, study):
     result.assert_outcomes(failed=4)
     assert not records(pytester)
     result.stdout.fnmatch_lines(["*no current record of tiny/none-s0*stale would make it*"])
+    assert "another exception" not in result.stdout.str()
 
 
 def test_the_header_says_what_decides_the_result(pytester, study):
@@ -279,6 +280,8 @@ def test_a_setting_that_the_arms_override_is_told(pytester, study):
     """A setting without effect is not swallowed."""
     result = run(pytester, "--collect-only", "--study-set", "model.posemb=none")
     result.stdout.fnmatch_lines(["*model.posemb has no effect in study tiny*"])
+    result = run(pytester, "--collect-only", "--study-set", "model.posemb=none", "-k", "other")
+    assert "has no effect" not in result.stdout.str()
 
 
 def test_a_report_is_written_at_the_end(pytester, study):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -31,7 +32,7 @@ class Session:
         self.config = config
         self.settings = settings
         self.mistakes: list[str] = []
-        self.overridden: list[str] = []
+        self.overridden: list[tuple[str, str]] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
@@ -64,7 +65,7 @@ class Session:
         except InputError as error:
             if "cannot write" in str(error):
                 item.session.shouldstop = str(error)
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None  # told once
         item.user_properties += [
             ("vitbench_record", str(obtained.path)),
             ("vitbench_study_file", str(item.path)),
@@ -164,7 +165,8 @@ class Session:
         for reason, lost in reasons.items():
             if lost:
                 paths = ", ".join(sorted(lost))
-                self.overridden.append(f"{paths} has no effect in study {study.name}, {reason}")
+                line = f"{paths} has no effect in study {study.name}, {reason}"
+                self.overridden.append((study.name, line))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self) -> None:
@@ -199,9 +201,12 @@ class Session:
         ]
         return "vitbench: " + " · ".join(part for part in parts if part)
 
-    def pytest_report_collectionfinish(self) -> list[str]:
-        """Warn of settings that have no effect."""
-        return [f"vitbench: {line}" for line in self.overridden]
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Warn of settings that have no effect in a study that is going to be run."""
+        markers = (item.get_closest_marker(STUDY) for item in items)
+        chosen = {getattr(marker.args[0], "study", None) for marker in markers if marker}
+        lines = (f"vitbench: {line}" for study, line in self.overridden if study in chosen)
+        return list(dict.fromkeys(lines))
 
     # the end --------------------------------------------------------------------------------
 
