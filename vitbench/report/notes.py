@@ -144,7 +144,8 @@ def _machine(table: Table) -> list[str]:
             arms = ", ".join(dict.fromkeys(arm for arm, _ in values))
             said.append(f"{describe_disturbance(name, [value for _, value in values])} ({arms})")
     if said:
-        count = f"{sum(bool(beyond) for _, beyond in found)} of {len(found)} cases"
+        count = f"{sum(bool(beyond) for _, beyond in found)} of {len(found)} case"
+        count += "s" * (len(found) != 1)
         return [
             f"The machine changed, or was shared, in {count}, whose speeds may be off: "
             f"{'; '.join(said)}."
