@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_run import TINY
+from tiny import TINY
 
 from vitbench import load_model
 from vitbench.case import Case

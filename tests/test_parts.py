@@ -30,11 +30,12 @@ class Apart(nn.Module):
     images_apart = True
 
 
-@pytest.fixture
-def threads():
-    """A function that sets the number of threads until the test ends."""
+@pytest.fixture(autouse=True, scope="module")
+def side_by_side():
+    """Two threads, so that parts are."""
     before = device.threads()
-    yield device.set_threads
+    device.set_threads(2)
+    yield
     device.set_threads(before)
 
 

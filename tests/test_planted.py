@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from test_run import TINY
+from tiny import TINY
 
 from vitbench.case import Case
 from vitbench.compare import Gate, compare_stores
