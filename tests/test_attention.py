@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from vits import enliven
 
-from vitbench.models.attention import Attention, attend
+from vitbench.models.attention import Attention, attend, mix, products_pay
 from vitbench.models.initialisation import initialise
 
 sizes = st.tuples(*(st.integers(1, high) for high in (3, 3, 5, 7, 4)))
@@ -56,6 +56,37 @@ def run(
     taps: dict[str, Tensor] | None = None,
 ) -> Tensor:
     return layer(tokens, rotate=lambda heads: heads, class_only=class_only, taps=taps, name="a")
+
+
+@pytest.mark.parametrize("tokens", [16, 65, 300])
+def test_attention_trained_in_bf16_is_attention(tokens):
+    """Whichever form is taken, values and gradients are those of float32 to bf16's precision."""
+    own = torch.Generator().manual_seed(0)
+    exact = [torch.randn(2, 3, tokens, 8, generator=own).bfloat16().float() for _ in range(3)]
+    weights = torch.randn(2, 3, tokens, 8, generator=own)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        leaves = [part.to(dtype).requires_grad_() for part in exact]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            mixed = mix(*leaves)
+        assert mixed.dtype == dtype
+        gradients = torch.autograd.grad((mixed.float() * weights).sum(), leaves)
+        found.append([mixed.float(), *(gradient.float() for gradient in gradients)])
+    for exactly, roughly in zip(*found, strict=True):
+        assert (exactly - roughly).norm() < 0.02 * exactly.norm()
+
+
+def test_attention_in_bf16_holds_maps_of_few_tokens_alone():
+    """And of those in training on a CPU; elsewhere nothing is held."""
+
+    def drawn(tokens, dtype=torch.bfloat16, requires_grad=True):
+        return torch.zeros(1, 1, tokens, 8, dtype=dtype, requires_grad=requires_grad)
+
+    assert products_pay(drawn(65), drawn(65))
+    assert not products_pay(drawn(16), drawn(16))
+    assert not products_pay(drawn(300), drawn(300))
+    assert not products_pay(drawn(65, requires_grad=False), drawn(65))
+    assert not products_pay(drawn(65, dtype=torch.float32), drawn(65))
 
 
 @given(sizes)

@@ -48,6 +48,15 @@ def test_singular_values_get_near_one_and_singular_vectors_stay(shape, values, s
     torch.testing.assert_close(newton_schulz(matrix[None])[0], u @ torch.diag(found) @ v.T)
 
 
+def test_rounds_in_bf16_bring_singular_values_near_one():
+    """A little less near than those in float32, and the update has the type of its matrix."""
+    turned = newton_schulz(draw(24, 40, seed=0)[None].float(), bf16=True)[0]
+    assert turned.dtype == torch.float32
+    assert torch.equal(turned, turned.bfloat16().float())
+    values = torch.linalg.svdvals(turned)
+    assert ((values > 0.6) & (values < 1.3)).all()
+
+
 @given(st.lists(shapes, min_size=1, max_size=8))
 def test_matrices_at_once_are_matrices_one_by_one(sizes):
     """Stacked with others of its shape or of its transpose's, each gets what it gets alone."""

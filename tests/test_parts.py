@@ -18,16 +18,21 @@ from vitbench.configs.train import TrainConfig
 from vitbench.models.vit import ViT, build
 from vitbench.training import parts
 from vitbench.training.evaluation import evaluate
-from vitbench.training.parts import PART, in_parts
+from vitbench.training.parts import SPLIT_FROM, in_parts
 from vitbench.training.step import Step, train_step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
 
 
+PART = 40
+"""Images of a part of `Apart`."""
+
+
 class Apart(nn.Module):
-    """Says that its images are apart."""
+    """Says that its images are apart, and how large they are."""
 
     images_apart = True
+    values_per_image = parts.PART_VALUES // PART
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -121,6 +126,16 @@ def test_parts_come_back_in_order_and_cut_all_tensors_alike(threads):
     assert torch.equal(torch.cat([b for _, b in got]), labels)
 
 
+def test_batches_of_small_images_are_halved():
+    """From a size on, so that two threads have something to do."""
+    small = Apart()
+    small.values_per_image = 1
+    for images in (1, SPLIT_FROM - 1, SPLIT_FROM, 10 * SPLIT_FROM + 1):
+        sizes = in_parts(len, torch.zeros(images, 3), model=small)
+        assert sum(sizes) == images
+        assert len(sizes) == (1 if images < SPLIT_FROM else 2)
+
+
 def test_a_model_that_does_not_say_so_sees_the_whole_batch(threads):
     """A batch normalisation needs it, and draws come in one order only in one thread."""
     threads(2)
@@ -158,7 +173,7 @@ def test_an_evaluation_in_parts_is_the_evaluation(shape, images):
     model, (given_, labels) = lively(shape), batch(shape, images=images)
     with pytest.MonkeyPatch.context() as patch:
         found = evaluate(model, [(given_, labels)], compute=CPU)
-        patch.setattr(parts, "PART", 10**6)
+        patch.setattr(ViT, "images_apart", False)
         whole = evaluate(model, [(given_, labels)], compute=CPU)
     torch.testing.assert_close(found.confidence, whole.confidence, rtol=1e-6, atol=1e-6)
     assert found.loss == pytest.approx(whole.loss, rel=1e-6)

@@ -127,6 +127,11 @@ class ViT(nn.Module):
         """Whether an image's logits depend on no other image of its batch, and on no draw."""
         return self.config.drop_path == 0 or not self.training
 
+    @property
+    def values_per_image(self) -> int:
+        """Size of the tokens of an image of the model's size."""
+        return (self.num_prefix + self.grid[0] * self.grid[1]) * self.config.width
+
     def forward(self, images: Tensor, taps: Taps | None = None) -> Tensor:
         """Map images to logits.
 

@@ -138,7 +138,7 @@ def training(
     raises: DivergedError when a loss is not finite, TimeLimitError, DamagedStateError
     """
     steps = config.epochs * batches.steps_per_epoch
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config, precision=compute.precision)
     forward = forward_of(model, compute=compute)
     average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}

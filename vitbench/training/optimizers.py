@@ -46,7 +46,9 @@ class Optimizers:
             part.load_state_dict(own)
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW | Optimizers:
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, *, precision: str = "fp32"
+) -> torch.optim.AdamW | Optimizers:
     """Return the optimiser a config names, with decay on the weights of layers alone.
 
     "adamw" is fused AdamW (arXiv:1711.05101). "muon" is Muon for the weights of linear layers in
@@ -56,6 +58,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW |
     AdamW for all, 67.9 % with Muon for the blocks, 72.4 % with Muon for the kernels, too.)
 
     Biases, norms, tokens and embeddings are not decayed, as usual for ViT (arXiv:2106.10270).
+    precision: that of the training; Muon computes its updates in it
     Every group has `relative_rate`, its learning rate over AdamW's: the schedule is the same.
     raises: InputError for Muon and a model without linear layers in `blocks`
     """
@@ -76,6 +79,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW |
         [{**group, "relative_rate": relative} for group in hidden],
         lr=config.muon_learning_rate,
         weight_decay=config.weight_decay,
+        bf16=precision == "bf16",
     )
     return Optimizers([muon, adamw])
 

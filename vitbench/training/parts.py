@@ -19,18 +19,24 @@ from vitbench import device
 
 T = TypeVar("T")
 
-PART = 32
-"""Images of a part. It does not depend on the number of threads, so that results do not."""
+PART_VALUES = 800_000
+"""Values of the tokens of a part, which with what is kept for the backward pass is a few MiB.
+
+Neither this nor the fewest parts depend on the number of threads, so that results do not.
+"""
+SPLIT_FROM = 64
+"""Images of a batch from which on it has two parts at least."""
 
 
 def in_parts(function: Callable[..., T], *tensors: Tensor, model: Callable[..., Tensor]) -> list[T]:
     """Call a function for each part of some tensors, side by side, and return what it gives.
 
-    tensors: (b, …) each, cut into parts of about 32 along the first axis
+    tensors: (b, …) each, cut into parts along the first axis
     model: what the function calls. Its batch stays whole unless it is on a CPU and says by
-        `images_apart` that an image's logits depend on no other image and on no draw
+        `images_apart` that an image's logits depend on no other image and on no draw; by
+        `values_per_image` it says how large the tokens of one are
     """
-    number = max(1, round(len(tensors[0]) / PART)) if _may_split(model, tensors[0]) else 1
+    number = _number(model, tensors[0])
     parts = list(zip(*(tensor.chunk(number) for tensor in tensors), strict=True))
     threads = device.threads()
     workers = min(threads, len(parts))
@@ -49,8 +55,11 @@ def in_parts(function: Callable[..., T], *tensors: Tensor, model: Callable[..., 
         device.set_threads(threads)
 
 
-def _may_split(model: Callable[..., Tensor], tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and getattr(model, "images_apart", False)
+def _number(model: Callable[..., Tensor], tensor: Tensor) -> int:
+    if tensor.device.type != "cpu" or not getattr(model, "images_apart", False):
+        return 1
+    values = len(tensor) * model.values_per_image  # type: ignore[attr-defined]
+    return max(2 if len(tensor) >= SPLIT_FROM else 1, round(values / PART_VALUES))
 
 
 @cache
