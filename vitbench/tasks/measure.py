@@ -81,7 +81,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
             reference.model.image,
             precision=config.precision,
             device=device,
-            compiled=config.compile,
+            compiled=_compiler(config),
         )
         _require_time(variant, reference, case)
         timed = _time(variant, fp32, reference.model, case)
@@ -105,6 +105,13 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     defect = parity.defect(tolerance(config.precision))
     if defect is not None:
         outcome.status, outcome.error = "failed", f"invalid: {defect}"
+
+
+def _compiler(config: MeasureConfig) -> str | None:
+    """Name torch's compiler; for a small model that without the last stage, machine code."""
+    if not config.compile:
+        return None
+    return "aot_eager" if config.small else "inductor"
 
 
 @lru_cache(maxsize=1)
@@ -328,7 +335,7 @@ def hold(config: dict[str, Any], seed: int, cache: str | None, device: str) -> d
             model.image.to(device),
             precision=chosen.precision,
             device=device,
-            compiled=chosen.compile,
+            compiled=_compiler(chosen),
         )
         weights = weights_mib(variant.module)
         images = _noise(case, model, variant.input_dtype, count=chosen.batch_size)
