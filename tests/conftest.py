@@ -29,6 +29,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter clean up behind libraries that complain about what is left."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
     """A function that sets the number of torch's threads until the test ends."""
