@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 TIMER = "torch.utils.benchmark.timer"
+MAX_TIME_S = Decimal("0.5")
+"""Half of pytest-benchmark's own for each bench, since there are more than a hundred."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Time with torch's timer: pytest-benchmark's own does not wait for a device."""
+    """Time with torch's timer, and not too long, where the command line says nothing else.
+
+    pytest-benchmark's own timer does not wait for a device.
+    """
     from pytest_benchmark.timers import default_timer
     from pytest_benchmark.utils import NameWrapper
 
     if config.getoption("benchmark_timer", None) == str(NameWrapper(default_timer)):
         config.option.benchmark_timer = TIMER
+    if config.getoption("benchmark_max_time", None) == Decimal("1.0"):
+        config.option.benchmark_max_time = MAX_TIME_S
 
 
 @pytest.hookimpl(optionalhook=True)

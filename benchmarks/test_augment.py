@@ -1,6 +1,6 @@
 """Throughput of augmentations and mixtures of a batch, beside torchvision's, image by image.
 
-pytest benchmarks -k augment --benchmark-timer=torch.utils.benchmark.timer --benchmark-autosave
+pytest benchmarks -k augment --benchmark-autosave
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import v2
 
 from vitbench.data.augment import SHIFT_PX, TRANSLATE_SHARE
-from vitbench.device import generator, threads
+from vitbench.device import generator
 from vitbench.registry import AUGMENTATIONS, MIXES
 
 BATCH, SIDE_PX = 128, 32
@@ -31,12 +31,12 @@ TORCHVISION = {
 
 
 @pytest.fixture
-def images(benchmark):
+def images(note):
     """A batch of smooth images, (b, c, h, w) uint8; its size is noted."""
     coarse = torch.rand(BATCH, 3, 8, 8, generator=generator(0, "images"))
     size = {"size": (SIDE_PX, SIDE_PX), "mode": "bilinear"}
     batch = torch.nn.functional.interpolate(255 * coarse, **size).to(torch.uint8)
-    benchmark.extra_info.update(shape=list(batch.shape), dtype="uint8", threads=threads())
+    note(batch)
     return batch
 
 

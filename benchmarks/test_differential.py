@@ -1,6 +1,6 @@
 """Differential attention against timm's and against the published two softmaxes, by length.
 
-pytest benchmarks -k differential --benchmark-timer=torch.utils.benchmark.timer
+pytest benchmarks -k differential --benchmark-autosave
 """
 
 from __future__ import annotations
@@ -63,14 +63,12 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("tokens", IMAGES, ids=lambda tokens: f"{tokens}tokens")
-def test_differential_attention(benchmark, name, tokens):
+def test_differential_attention(benchmark, note, name, tokens):
     """Forward and backward of a whole layer, projections included, in fp32."""
     benchmark.group = f"differential attention, {tokens} tokens"
     layer = LAYERS[name]()
     given = torch.randn(IMAGES[tokens], tokens, WIDTH, requires_grad=True)
-    benchmark.extra_info.update(
-        shape=list(given.shape), dtype="float32", threads=torch.get_num_threads()
-    )
+    note(given)
 
     def step() -> Tensor:
         output: Tensor = layer(given)

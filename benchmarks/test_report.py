@@ -88,7 +88,7 @@ def test_read_records(benchmark, note, tmp_path):
 
 
 @pytest.mark.benchmark(group="report")
-@pytest.mark.parametrize("seeds", [1, 10], ids=lambda seeds: f"seeds{seeds}")
+@pytest.mark.parametrize("seeds", [1, 10, 200], ids=lambda seeds: f"seeds{seeds}")
 def test_build_report(benchmark, note, tmp_path, seeds):
     """Tables, figures and the page of one study."""
     store, records = Store(tmp_path / "results"), make_records(seeds)

@@ -14,12 +14,25 @@ MODELS = {
     "diffvit": {"model.name": "diffvit", "model.registers": 0},
     "registers": {"model.name": "vit", "model.registers": 4},
 }
-METHODS = ["last_layer", "rollout", "rollout_discard", "gradient_rollout", "attribution"]
+METHODS = [
+    "last_layer",
+    "rollout",
+    "rollout_discard",
+    "gradient_rollout",
+    "attribution",
+    "occlusion",
+]
 CONTROLS = ["centre", "random"]
 
 study = Study(
     "interpretation",
-    base=Case.of(settings={"interpret.method": "rollout", "interpret.off_centre_px": 6.0}),
+    base=Case.of(
+        settings={
+            "interpret.method": "rollout",
+            "interpret.object_share": 1 / 3,
+            "interpret.off_centre_px": 6.0,
+        }
+    ),
     arms={
         **{f"vit-{name}": {**MODELS["vit"], "interpret.method": name} for name in CONTROLS},
         **{

@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench import device
+from vitbench.disturbance import flags
 from vitbench.measure import calibration
-from vitbench.measure.calibration import CpuTime, Reading, judge, read_cpu_time, read_machine
+from vitbench.measure.calibration import (
+    CpuTime,
+    Reading,
+    changes,
+    load,
+    read_cpu_time,
+    read_machine,
+)
 from vitbench.measure.latency import Latency
 
 START = Reading(
@@ -41,26 +49,24 @@ def spent(**seconds: float) -> CpuTime:
 
 def test_a_machine_that_stayed_the_same_has_no_flags():
     """And its figures say so."""
-    validity = judge(START, SAME)
-    assert validity.flags == ()
-    values = {name: metric.value for name, metric in validity.metrics().items()}
-    assert values == {
+    assert changes(START, SAME) == {
+        "other_load_percent": 0.0,
+        "stolen_percent": 0.0,
         "product_drift": 1.0,
         "copy_drift": 1.0,
-        "other_load": 0.0,
-        "stolen_time": 0.0,
         "clock_ratio": 1.0,
     }
+    assert flags(changes(START, SAME)) == []
 
 
 @given(ratio=st.floats(0.5, 2.0), part=st.sampled_from(["product", "copy"]))
 def test_a_drift_beyond_three_percent_is_flagged_in_either_direction(ratio, part):
     """A machine that got faster did not stay the same, either."""
     name = f"{part}_ms"
-    validity = judge(START, later(**{name: ratio * getattr(START, name)}))
-    assert validity.metrics()[f"{part}_drift"].value == pytest.approx(ratio)
+    changed = changes(START, later(**{name: ratio * getattr(START, name)}))
+    assert changed[f"{part}_drift"] == pytest.approx(ratio)
     if abs(abs(ratio - 1) - 0.03) > 1e-9:
-        assert len(validity.flags) == (abs(ratio - 1) > 0.03)
+        assert len(flags(changed)) == (abs(ratio - 1) > 0.03)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def test_a_drift_beyond_three_percent_is_flagged_in_either_direction(ratio, part
 )
 def test_each_flag_says_what_was_found(change, flag):
     """One thing that went wrong is one flag."""
-    assert judge(START, later(**change)).flags == (flag,)
+    assert flags(changes(START, later(**change))) == [flag]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_each_flag_says_what_was_found(change, flag):
 )
 def test_what_every_machine_does_is_not_flagged(change):
     """A little of each; and a processor may well get faster."""
-    assert judge(START, later(**change)).flags == ()
+    assert flags(changes(START, later(**change))) == []
 
 
 @given(
@@ -102,34 +108,29 @@ def test_what_every_machine_does_is_not_flagged(change):
 def test_processor_time_is_split_into_whose_it_was(own, others, stolen, idle):
     """Own work is not other load, and no share is outside 0 to 100 %."""
     cpu = spent(busy=own + others, own=own, stolen=stolen, total=own + others + stolen + idle)
-    start = dataclasses.replace(START, cpu=SAME.cpu)
-    validity = judge(start, later(cpu=cpu))
+    found = load(SAME.cpu, cpu)
     total = own + others + stolen + idle
-    assert validity.other_load.value == pytest.approx(100 * others / total, abs=1e-6)
-    assert validity.stolen_time.value == pytest.approx(100 * stolen / total, abs=1e-6)
+    assert found["other_load_percent"] == pytest.approx(100 * others / total, abs=1e-6)
+    assert found["stolen_percent"] == pytest.approx(100 * stolen / total, abs=1e-6)
 
 
 @pytest.mark.parametrize(("start", "end"), [(None, SAME.cpu), (START.cpu, None), (START.cpu,) * 2])
-def test_processor_time_that_is_not_known_has_a_reason(start, end):
-    """Null and not 0; the drift is judged all the same."""
-    first, last = dataclasses.replace(START, cpu=start), later(cpu=end, copy_ms=20.0)
-    validity = judge(first, last)
-    for metric in (validity.other_load, validity.stolen_time):
-        assert (metric.value, metric.reason) == (None, "this system does not tell")
-    assert validity.flags == ("copies took 2.00 times as long at the end",)
+def test_processor_time_that_is_not_known_is_null(start, end):
+    """And not 0; the drift is judged all the same."""
+    changed = changes(dataclasses.replace(START, cpu=start), later(cpu=end, copy_ms=20.0))
+    assert changed["other_load_percent"] is changed["stolen_percent"] is None
+    assert flags(changed) == ["copies took 2.00 times as long at the end"]
 
 
 @pytest.mark.parametrize("silent", ["start", "end", "both"])
-def test_a_frequency_that_is_not_known_has_its_reason(silent):
+def test_a_frequency_that_is_not_known_is_null(silent):
     """Whichever reading it was that had none."""
     readings = [
-        dataclasses.replace(reading, clock_mhz=None, clock_reason="no driver")
-        if silent in (name, "both")
-        else reading
+        dataclasses.replace(reading, clock_mhz=None) if silent in (name, "both") else reading
         for name, reading in (("start", START), ("end", SAME))
     ]
-    metric = judge(*readings).clock_ratio
-    assert (metric.value, metric.reason) == (None, "no driver")
+    assert changes(*readings)["clock_ratio"] is None
+    assert flags(changes(*readings)) == []
 
 
 def test_processor_time_is_read_from_the_systems_counters(monkeypatch, tmp_path):
@@ -174,21 +175,21 @@ def test_a_reading_runs_the_products_and_the_copies(monkeypatch):
     monkeypatch.setattr(device, "clock_mhz", lambda name: (None, f"{name} is silent"))
     monkeypatch.setattr(calibration, "read_cpu_time", lambda: START.cpu)
     assert read_machine("cpu") == Reading(
-        product_ms=1.0, copy_ms=2.0, cpu=START.cpu, clock_mhz=None, clock_reason="cpu is silent"
+        product_ms=1.0, copy_ms=2.0, cpu=START.cpu, clock_mhz=None
     )
     assert devices == ["cpu", "cpu"]
     product, copied = (step() for step in steps)
     assert torch.equal(product, torch.full_like(product, 0.25 * len(product)))
-    assert copied.numel() * 4 == 32 * 2**20
+    assert copied.numel() * 4 == 8 * 2**20
 
 
 def test_a_real_reading_can_be_judged(monkeypatch):
-    """Whatever this machine does, every metric has a value or a reason."""
+    """Whatever this machine does, its parts took some time."""
     effort = dataclasses.replace(calibration.LOOP, samples=6, max_warmup=1, sample_s=1e-6)
     monkeypatch.setattr(calibration, "LOOP", effort)
-    validity = judge(read_machine("cpu"), read_machine("cpu"))
-    assert validity.product_drift.value > 0
-    assert all(m.value is not None or m.reason for m in validity.metrics().values())
+    changed = changes(read_machine("cpu"), read_machine("cpu"))
+    assert changed["product_drift"] > 0
+    assert changed["copy_drift"] > 0
 
 
 def test_timing_imports_no_torch_by_itself():

@@ -399,11 +399,22 @@ def test_a_section_of_a_task_makes_it_the_case_s(task):
     }
 
 
+def test_a_model_that_is_looked_at_may_be_trained_without_labels():
+    """The case has the settings of both, reads back, and its task is to look."""
+    case = Case.of(settings={"dino.epochs": 3, "interpret.method": "attribution"})
+    assert (case.task, case.dino.epochs) == ("interpret", 3)
+    assert Case.from_json(case.to_json()) == case
+    assert case.replace({"dino.epochs": 4}).get("dino.epochs") == 4
+    assert {"dino.epochs", "interpret.method"} <= case.settings().keys()
+
+
 def test_a_case_is_one_task():
     """Two are refused by name, and a setting of another than the case's."""
     with pytest.raises(InputError, match="one task; measure and dino are given"):
         Case.of(settings={"measure.batch_size": 2, "dino.epochs": 3})
     with pytest.raises(InputError, match=r"dino.epochs is of another task; this case's is 'train'"):
         Case().replace({"dino.epochs": 3})
+    with pytest.raises(InputError, match="one task; classify and interpret are given"):
+        Case.of(settings={"classify.epochs": 1, "interpret.images": 3})
     assert Case().get("dino.epochs") is None
     assert not Case().to_json().keys() & TASKS.keys()

@@ -294,6 +294,7 @@ def test_the_embedded_clip_is_a_checkpoint_of_open_clip(tmp_path):
         torch.testing.assert_close(ours.image(images), theirs.eval().encode_image(images))
     assert load_file(folder / "open_clip_model.safetensors").keys() == theirs.state_dict().keys()
     assert outcome.about["kind"] == "zero-shot"
+    assert outcome.about["answers"].endswith("from text; prompts: unseen")
 
 
 def test_an_unknown_embedded_classifier_is_refused(tmp_path):

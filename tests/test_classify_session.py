@@ -7,7 +7,7 @@ import torchvision  # noqa: F401  cannot be imported twice
 from PIL import Image
 
 import vitbench.obtain
-import vitbench.report.galleries
+import vitbench.report.image_by_image.page
 import vitbench.report.tables
 import vitbench.tasks.classify  # noqa: F401
 

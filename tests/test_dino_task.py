@@ -14,7 +14,7 @@ from vitbench.data.sources import load_split
 from vitbench.errors import InputError
 from vitbench.outcome import Outcome
 from vitbench.run import run
-from vitbench.tasks import dino
+from vitbench.tasks import features, pretraining
 from vitbench.training.evaluation import evaluate
 
 SETTINGS = {
@@ -55,7 +55,7 @@ def case(arm: str = "dino", *, seed: int = 0, **settings: object) -> Case:
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
     """What every arm gives."""
-    dino._LAST.clear()
+    pretraining._LAST.clear()
     return {arm: run(case(arm)) for arm in ARMS}
 
 
@@ -114,25 +114,25 @@ def test_the_cell_beside_it_is_not_trained_again(outcomes, monkeypatch):
     """What was kept gives what training gives, to the bit; another seed is trained."""
     alone = run(case("finetuned"))
     assert alone.metrics["test_accuracy"] == outcomes["finetuned"].metrics["test_accuracy"]
-    dino._LAST.clear()
+    pretraining._LAST.clear()
     again = run(case("finetuned"))
     for name in ("knn_accuracy", "linear_accuracy", "test_accuracy", "teacher_entropy"):
         assert again.metrics[name] == alone.metrics[name]
-    monkeypatch.setattr(dino, "_train_without_labels", None)
+    monkeypatch.setattr(pretraining, "_train_without_labels", None)
     assert run(case("dino")).status == "ok"
     assert "TypeError" in run(case("dino", seed=1)).error
 
 
 def test_the_test_images_decide_nothing(outcomes, monkeypatch):
     """With other test images all that was learned and all curves are the same."""
-    load = dino.load_split
+    load = features.load_split
 
     def other(config, *, split, folder):
         loaded = load(config, split=split, folder=folder)
         return loaded if split == "train" else loaded.take(torch.arange(10))
 
-    monkeypatch.setattr(dino, "load_split", other)
-    dino._LAST.clear()
+    monkeypatch.setattr(features, "load_split", other)
+    pretraining._LAST.clear()
     for arm in ("dino", "finetuned"):
         one, changed = outcomes[arm], run(case(arm))
         assert changed.diagnostics == one.diagnostics
@@ -174,7 +174,7 @@ def test_a_collapsed_run_has_failed(monkeypatch):
 def test_progress_says_where_it_is():
     """One line an epoch, of DINO and then of the labels."""
     lines: list[str] = []
-    dino._LAST.clear()
+    pretraining._LAST.clear()
     run(case("finetuned"), on_epoch=lambda standing: lines.append(standing.line("x")))
     assert lines[1].startswith("x  DINO epoch 2/2  loss ")
     assert "k-NN" in lines[1]
@@ -185,7 +185,7 @@ def test_progress_says_where_it_is():
 
 def test_the_validation_images_are_not_trained_on():
     """They are a fixed part of the training images, even over the classes."""
-    images = dino.Images.of(case(), data_dir=None)
+    images = features.Images.of(case(), data_dir=None)
     assert (len(images.known), len(images.validation), len(images.test)) == (270, 30, 100)
     assert images.validation.labels.bincount().tolist() == [3] * 10
     known = {image.numpy().tobytes() for image in images.known.images}

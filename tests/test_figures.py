@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
+import msgspec
 import numpy as np
 import pytest
 from factories import make_plan, make_record
@@ -15,7 +16,7 @@ from vitbench.report.figures import draw_figures, style_sheet
 from vitbench.report.figures.cost import Point, pareto_front
 from vitbench.report.figures.curves import smoothed
 from vitbench.report.figures.drawing import NIGHT, PAPER
-from vitbench.report.figures.marks import MAX_ARMS, SYMBOLS, shape
+from vitbench.report.figures.marks import MAX_ARMS, SYMBOLS, shape, shown_arms
 from vitbench.report.tables import build_tables
 from vitbench.stats import Estimate
 
@@ -250,6 +251,28 @@ def test_every_colour_can_be_read_on_its_page():
             for ground in ("page", "band"):
                 a, b = sorted([luminance(colours[name]), luminance(colours[ground])])
                 assert (b + 0.05) / (a + 0.05) >= 4.5, (name, ground)
+
+
+def test_of_very_many_seeds_the_first_are_drawn():
+    """Samples are read of no more, and the caption says so; the table has all of them."""
+    table, read = study(seeds=25), []
+    figures, _ = draw_figures(table, lambda record: read.append(record.seed) or record.samples)
+    (loss,) = (figure for figure in figures if figure.name == "loss")
+    assert set(read) == set(range(20))
+    assert "(n = 20)" in loss.caption
+    assert "Of each arm, the first 20 seeds." in loss.caption
+    assert {row.n for row in table.rows} == {25}
+
+
+def test_an_arm_without_a_result_is_in_no_figure():
+    """Nor counted among those that are left out."""
+    arms = [f"arm{place}" for place in range(30)]
+    records = study(arms[:3]).records
+    plan = make_plan(arms=tuple(arms), baseline=arms[1], seeds=2)
+    (table,) = build_tables([msgspec.structs.replace(record, plan=plan) for record in records])
+    assert sorted(shown_arms(table)) == arms[:3]
+    figures, _ = draw(table)
+    assert "arms, the baseline" not in figures["loss"].caption
 
 
 @given(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from tiny import tiny
 
@@ -100,12 +102,57 @@ def test_batches_do_not_matter(monkeypatch):
         assert value == pytest.approx(whole[name], rel=1e-5)
 
 
+def test_only_what_can_be_pointed_at_is_scored():
+    """Images of small objects away from the middle, of which there are fewer than test images."""
+    chosen = tiny(
+        interpret__method="centre",
+        interpret__object_share=0.4,
+        interpret__off_centre_px=5.0,
+        data__test_images=200,
+        interpret__images=None,
+    )
+    every = tiny(interpret__method="centre", data__test_images=200, interpret__images=None)
+    assert values(chosen)["average_precision"] < values(every)["average_precision"]
+    assert values(chosen)["test_accuracy"] == values(every)["test_accuracy"]
+
+
+def test_a_model_that_learned_without_labels_can_be_looked_at():
+    """Its accuracy is the probe's, its classes are those of the probe; pixels are no model."""
+    tiny_dino = {
+        "dino__epochs": 1,
+        "dino__batch_size": 12,
+        "dino__local_crops": 1,
+        "dino__local_px": 16,
+        "dino__prototypes": 8,
+        "dino__validation_share": 0.25,
+    }
+    case = tiny(**tiny_dino, interpret__method="attribution")
+    assert case.task == "interpret"
+    assert Case.from_json(case.to_json()) == case
+    outcome = run.run(case)
+    assert (outcome.status, outcome.error) == ("ok", None)
+    alone = run.run(dataclasses.replace(case, interpret=None))
+    assert outcome.metrics["test_accuracy"] == alone.metrics["linear_accuracy"]
+    assert outcome.metrics["average_precision"].value > 0
+    random = tiny(**tiny_dino, dino__encoder="random", interpret__method="attribution")
+    assert values(random)["average_precision"] != outcome.metrics["average_precision"].value
+    with pytest.raises(
+        InputError, match=r"dino\.encoder is 'pixels', which is no model to look at"
+    ):
+        run.run(tiny(**tiny_dino, dino__encoder="pixels"))
+
+
 def test_settings_that_cannot_be_are_told():
     """An unknown map names the nearest."""
     with pytest.raises(InputError, match="unknown map 'rolout'; did you mean 'rollout'"):
         InterpretConfig(method="rolout")
     with pytest.raises(InputError, match=r"interpret\.mode is 'abs'; .*known: signed, relu"):
         InterpretConfig(mode="abs")
-    for settings in ({"images": 0}, {"mass_share": 0.0}, {"occlusion_steps": 0}):
+    for settings in (
+        {"images": 0},
+        {"mass_share": 0.0},
+        {"object_share": 0.0},
+        {"occlusion_steps": 0},
+    ):
         with pytest.raises(InputError, match=f"interpret.{next(iter(settings))} is 0"):
             InterpretConfig(**settings)

@@ -70,7 +70,9 @@ def test_alike_matrices_are_computed_together(monkeypatch):
     from vitbench.training import muon
 
     seen = []
-    monkeypatch.setattr(muon, "newton_schulz", lambda m: seen.append(m.shape) or newton_schulz(m))
+    monkeypatch.setattr(
+        muon, "newton_schulz", lambda m, **how: seen.append(m.shape) or newton_schulz(m, **how)
+    )
     orthogonal([draw(2, 3), draw(3, 2), draw(2, 3), draw(3, 3), draw(3, 3), draw(3, 2)])
     assert seen == [(4, 2, 3), (2, 3, 3)]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vits import Shape, lively, shape
 
 from vitbench.interpret.encoders import Encoder
-from vitbench.interpret.occlusion import area_under, occlusion_curve
+from vitbench.interpret.occlusion import area_under, occlusion_curve, occlusion_map
 
 close = torch.testing.assert_close
 targets = torch.tensor([3, 1])
@@ -78,3 +78,32 @@ def test_the_area_is_that_of_trapezoids():
     """Over a share from 0 to 1: of a constant the constant, of a line its middle."""
     curves = torch.tensor([[0.3, 0.3, 0.3], [1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
     assert area_under(curves).tolist() == pytest.approx([0.3, 0.5, 0.25])
+
+
+@settings(max_examples=10)
+@given(seeds, st.sampled_from([1, 3, 5]))
+def test_what_a_linear_model_loses_is_what_it_read_there(seed, side):
+    """The sum of what every patch around adds to the logit; nothing beyond the edge."""
+    weights, images = random(3, 4, 6, seed=seed), random(2, 1, 4, 6, seed=seed + 1)
+
+    class Linear(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.einsum("bchw,khw->bk", images, weights) + 7
+
+    encoder = Encoder(name="linear", model=Linear(), patch_px=2, image_px=(4, 6))
+    added = images[:, 0] * weights[torch.tensor([2, 0])]
+    patches = added.unfold(1, 2, 2).unfold(2, 2, 2).sum(dim=(3, 4))  # (b, 2, 3)
+    around = nn.functional.avg_pool2d(
+        patches[:, None], side, stride=1, padding=side // 2, divisor_override=1
+    )[:, 0]
+    close(occlusion_map(encoder, images, targets=torch.tensor([2, 0]), side=side), around)
+
+
+def test_a_batch_has_the_occlusion_of_its_images_alone():
+    """And the images are afterwards as they were."""
+    encoder, images = encoder_of(shape()), shape().images()
+    before = images.clone()
+    falls = occlusion_map(encoder, images, targets=targets)
+    assert falls.shape == (2, 3, 2)
+    assert images.equal(before)
+    close(occlusion_map(encoder, images[1:], targets=targets[1:]), falls[1:])

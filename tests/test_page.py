@@ -218,6 +218,32 @@ def test_a_large_page_leaves_out_what_is_large(tmp_path, monkeypatch):
     assert len(reader.all("figure")) > 2
 
 
+def test_a_page_of_very_many_studies_has_no_figures(tmp_path, monkeypatch):
+    """And says where they are; the tables stay."""
+    monkeypatch.setattr("vitbench.report.page.MAX_DRAWN", 0)
+    shelf = make_store(tmp_path / "results", datasets=("shapes",))
+    reader = read(write_report(Shelf(shelf.root), tmp_path / "report"))
+    assert reader.all("figure") == []
+    assert "those of this one: vitbench report --study posemb" in reader.text
+    assert len(reader.rows) > 3
+
+
+def test_two_processes_write_what_one_does(tmp_path, monkeypatch):
+    """The page and every file beside it, byte for byte; what is damaged is named all the same."""
+    records = [make_record(study=study, seed=seed) for study in ("a", "b", "c") for seed in (0, 1)]
+    shelf = make_shelf(tmp_path / "results", records)
+    (shelf.store.path(records[0]).with_name("x-s0-00000000.json")).write_text("{}")
+    found = []
+    for most in (10, 0):
+        monkeypatch.setattr("vitbench.reading.MAX_ALONE", most)
+        shelf = Shelf(shelf.root)
+        folder = write_report(shelf, tmp_path / f"report{most}").parent
+        assert len(shelf.damaged) == 1
+        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert found[0] == found[1]
+    assert {"index.html", "a-quick-shapes.csv", "c-quick-shapes.json"} <= found[0].keys()
+
+
 def test_a_report_never_imports_torch(tmp_path):
     """Nor pandas, nor matplotlib: a laptop needs none of them."""
     shelf = make_store(tmp_path / "results", datasets=("shapes",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import warnings
 
@@ -19,6 +20,7 @@ TINY = {
     "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
 QUICK = TINY | {"quick_gelu": True}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 
 
 def configured(folder, config, name="tiny.json"):
@@ -98,28 +100,36 @@ def test_what_is_not_known_is_refused_in_one_line(name, weights, message):
 def openai_state(clip):
     """Return weights as OpenAI published them: matrices in float16, three numbers among them."""
     open_clip.model.convert_weights_to_lp(clip, dtype=torch.float16)
-    numbers = {"input_resolution": 16, "context_length": 8, "vocab_size": 49408}
+    numbers = {
+        "input_resolution": clip.visual.image_size,
+        "context_length": 8,
+        "vocab_size": 49408,
+    }
     return {**clip.state_dict(), **{name: torch.tensor(value) for name, value in numbers.items()}}
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_openais_weights_give_the_features_of_the_model_they_were_made_from(tmp_path, suffix):
+@pytest.mark.parametrize("vision", [TINY["vision_cfg"], RESNET], ids=["vit", "resnet"])
+def test_openais_weights_give_the_features_of_the_model_they_were_made_from(
+    tmp_path, vision, suffix
+):
     """With QuickGELU, whatever the configuration says, and in float32."""
     from safetensors.torch import save_file
 
-    made = open_model(configured(tmp_path, QUICK), seed=5)
+    tower = {"vision_cfg": vision}
+    made = open_model(configured(tmp_path, QUICK | tower), seed=5)
     state = openai_state(made.text.clip)
     file = tmp_path / f"openai{suffix}"
     save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
     made.text.clip.float()
-    loaded = open_model(configured(tmp_path, TINY, "gelu.json"), weights=str(file))
+    loaded = open_model(configured(tmp_path, TINY | tower, "gelu.json"), weights=str(file))
     assert loaded.activation == "quick_gelu"
-    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, *made.input_px, generator=torch.Generator().manual_seed(0))
     texts = ["a cat", "two dogs"]
     with torch.inference_mode():
         torch.testing.assert_close(loaded.image(images), made.image(images))
         torch.testing.assert_close(loaded.text.encode(texts), made.text.encode(texts))
-    assert {tensor.dtype for tensor in loaded.image.state_dict().values()} == {torch.float32}
+    assert {tensor.dtype for tensor in loaded.image.parameters()} == {torch.float32}
 
 
 def test_the_activation_matters(tmp_path):
@@ -155,7 +165,7 @@ def test_without_text_the_image_tower_is_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not weights", "is damaged, or holds more than weights"),
+        (b"not weights", "is damaged, or no file of torch's; nothing of it was executed"),
         ({"weights": [1, 2]}, "does not hold tensors by name"),
     ],
 )
@@ -165,6 +175,16 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content, message):
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(InputError, match=message):
         open_model(configured(tmp_path, TINY), weights=str(file))
+
+
+def test_the_command_line_beside_the_weights_is_read(tmp_path):
+    """As timm's and DINO's trainings keep it: names and values alone."""
+    name = configured(tmp_path, TINY)
+    state = open_model(name, seed=3).text.clip.state_dict()
+    content = {"state_dict": state, "args": argparse.Namespace(model="tiny", lr=0.1)}
+    torch.save(content, tmp_path / "trained.pt")
+    loaded = open_model(name, weights=str(tmp_path / "trained.pt"))
+    assert states_equal(loaded.text.clip.state_dict(), state)
 
 
 def test_a_program_is_not_run_for_its_weights(tmp_path):

@@ -59,7 +59,7 @@ def test_records_become_reports_without_torch():
     """A study is described, and records are read and judged, on a machine that has no torch."""
     modules = [
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        for path in sorted(PACKAGE.glob("report/*.py"))
+        for path in sorted(PACKAGE.glob("report/**/*.py"))
     ]
     assert modules
     modules += [

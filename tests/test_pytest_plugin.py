@@ -106,9 +106,11 @@ def test_two_workers_write_all_records_and_one_table(pytester, study):
     """With `-n 2` the workers write, and the controller prints each table once."""
     result = pytester.runpytest_subprocess("--study-seeds", "2", "-n", "2")
     result.assert_outcomes(passed=4)
-    assert len(records(pytester)) == 4
+    made = records(pytester).values()
+    assert len(made) == 4
+    assert all(record["environment"]["command"][-2:] == ["-n", "2"] for record in made)
     assert result.stdout.str().count("study tiny (quick, shapes)") == 1
-    speeds = [r["metrics"]["train_images_per_second"] for r in records(pytester).values()]
+    speeds = [record["metrics"]["train_images_per_second"] for record in made]
     assert all(speed["value"] is None and "beside" in speed["reason"] for speed in speeds)
 
 

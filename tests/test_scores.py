@@ -13,6 +13,7 @@ from torch import Tensor
 from vitbench.errors import InputError
 from vitbench.interpret.scores import (
     average_precision,
+    compact,
     intersection_over_union,
     object_patches,
     off_centre,
@@ -134,3 +135,17 @@ def test_off_centre_keeps_the_order_and_knows_rows_from_columns():
     masks = torch.zeros(3, 4, 12, dtype=torch.bool)
     masks[0, 1, 11] = masks[1, 0, 5] = masks[2, 3, 0] = True
     assert off_centre(masks, distance_px=3).tolist() == [0, 2]
+
+
+@given(pairs(), st.floats(0.05, 1))
+def test_compact_objects_hold_no_more_than_their_share(pair, share):
+    """Of the patches, in order; an image without an object is never chosen."""
+    _, objects = pair
+    masks = objects.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    held = objects.double().mean(dim=(1, 2))
+    expected = [i for i, part in enumerate(held.tolist()) if 0 < part <= share]
+    if expected:
+        assert compact(masks, share=share, patch_px=2).tolist() == expected
+    else:
+        with pytest.raises(InputError, match=r"no object holds .* expected|no image has an object"):
+            compact(masks, share=share, patch_px=2)

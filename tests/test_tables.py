@@ -188,6 +188,25 @@ def test_a_table_by_example():
     assert "\n   failed 1: diverged: loss is nan at step 37\n   missing 1\n" in text
 
 
+def test_what_varies_has_its_interval_in_every_column():
+    """Not only the finding: speeds of three seeds, beside a count that is the same for all."""
+    plan = make_plan(metrics=("test_accuracy", "train_images_per_second", "parameters"))
+    records = [
+        make_record(
+            seed=seed,
+            plan=plan,
+            metrics={
+                "test_accuracy": 80.0 + seed,
+                "train_images_per_second": 2300.0 + 10 * seed,
+                "parameters": 21_000.0,
+            },
+        )
+        for seed in range(3)
+    ]
+    _, (cells,) = grid(only(records))
+    assert cells[4:6] == ["2310 ± 25 (1.00×)", "21.0 k (1.00×)"]
+
+
 def test_contexts_do_not_meet():
     """The same study on two datasets, budgets, machines or settings gives several tables."""
     records = [
@@ -275,6 +294,43 @@ def test_speeds_measured_under_different_conditions_are_not_compared(environment
     speed = make_plan(metrics=("train_images_per_second",))
     table = only([msgspec.structs.replace(record, plan=speed) for record in records])
     assert verdict(row(table, "rope2d"), table) == "not compared"
+
+
+def on_machines(**environments):
+    """A table of speeds, each arm's measured on a machine that was so."""
+    records = [
+        make_record(arm, metrics={"train_images_per_second": 1000.0}, environment=environment)
+        for arm, environment in environments.items()
+    ]
+    return only(records)
+
+
+def test_a_machine_that_changed_is_told_with_its_arms():
+    """Drift that was planted in two of three, and load in one of them."""
+    calm = {"other_load_percent": 1.0, "product_drift": 1.01, "copy_drift": 1.0}
+    table = on_machines(
+        learned1d=calm,
+        none={**calm, "product_drift": 1.1, "other_load_percent": 20.0},
+        rope2d={**calm, "product_drift": 0.9},
+    )
+    (said,) = (note for note in notes(table) if note.startswith("The machine"))
+    assert said == (
+        "The machine changed, or was shared, in 2 of 3 cases, whose speeds may be off: other "
+        "processes took 20 % of the machine (none); matrix products took 0.90 to 1.10 times as "
+        "long at the end (none, rope2d)."
+    )
+    calm_notes = notes(on_machines(learned1d=calm, none=calm))
+    assert "The machine stayed the same while each case was timed." in calm_notes
+
+
+@pytest.mark.parametrize("environment", [{}, {"other_load_percent": 1.0}, {"threads": 1}])
+def test_of_a_machine_that_was_not_read_nothing_is_told(environment):
+    """As of records that were written before, or of a training; beside others it says nothing."""
+    tables = [on_machines(learned1d=environment, none=environment)]
+    shared = {"workers": 2, "other_load_percent": 60.0}
+    tables.append(on_machines(learned1d=shared, none=shared))
+    for table in tables:
+        assert not [note for note in notes(table) if note.startswith("The machine")]
 
 
 def test_what_was_to_be_equal_is_checked():

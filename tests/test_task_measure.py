@@ -10,8 +10,10 @@ from torch import nn
 from torch.utils import flop_counter
 
 from vitbench.case import Case
+from vitbench.disturbance import flags
 from vitbench.fingerprint import record_key
-from vitbench.measure import isolation
+from vitbench.measure import encoder, isolation
+from vitbench.measure.calibration import Reading
 from vitbench.measure.isolation import Isolated
 from vitbench.models.pretrained import open_model
 from vitbench.records import Metric
@@ -31,7 +33,7 @@ CONFIG = {
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """No encoder of another test, and no process of its own for each case."""
-    measure._reference.cache_clear()
+    encoder.open_reference.cache_clear()
 
     def here(function, arguments, *, device, loaded):
         assert loaded
@@ -39,7 +41,7 @@ def fresh(monkeypatch):
         nothing = Metric(value=None, reason="not measured")
         return Isolated(value=value, peak=nothing, reserved=nothing)
 
-    monkeypatch.setattr(measure, "run_isolated", here)
+    monkeypatch.setattr(encoder, "run_isolated", here)
 
 
 def case_of(**settings):
@@ -75,10 +77,10 @@ def corrupt(monkeypatch, change):
     monkeypatch.setattr(measure, "make_variant", made)
 
 
-@pytest.mark.parametrize("encoder", ["open_clip:RN50", "open_clip:ViT-B-32"])
-def test_a_precision_has_all_of_its_numbers(encoder):
+@pytest.mark.parametrize("name", ["open_clip:RN50", "open_clip:ViT-B-32"])
+def test_a_precision_has_all_of_its_numbers(name):
     """Speed, memory, FLOPs, parity; no accuracy of random weights."""
-    outcome = run(case_of(encoder=encoder, precision="pure_bf16"))
+    outcome = run(case_of(encoder=name, precision="pure_bf16"))
     assert (outcome.status, outcome.error) == ("ok", None)
     values = {name: metric.value for name, metric in outcome.metrics.items()}
     assert values.keys() >= SPEEDS | {"peak_memory_mib", "weights_mib", "cosine", "top1_agreement"}
@@ -86,12 +88,9 @@ def test_a_precision_has_all_of_its_numbers(encoder):
     assert 0.99 < values["cosine"] < 1
     assert values["max_abs_difference"] > 0
     assert "test_accuracy" not in values
-    half = sum(
-        p.numel()
-        for p in measure._reference(encoder, None, True, 0, "cpu").model.image.parameters()
-    )
-    assert values["parameters"] == half
-    assert values["weights_mib"] == pytest.approx(2 * half / 2**20, rel=0.05)
+    parameters = sum(p.numel() for p in open_model(name, small=True).image.parameters())
+    assert values["parameters"] == parameters
+    assert values["weights_mib"] == pytest.approx(2 * parameters / 2**20, rel=0.05)
     assert values["peak_memory_mib"] >= values["weights_mib"]
     samples = outcome.samples()
     assert len(samples["latency_ms"]) == len(samples["fp32_latency_ms"]) == 3
@@ -123,7 +122,7 @@ def test_the_same_case_has_the_same_outputs():
 )
 def test_a_small_model_is_compiled_without_machine_code(settings, compiler):
     """To see that it works takes seconds; where numbers are wanted, it is compiled to the end."""
-    assert measure._compiler(case_of(**settings).measure) == compiler
+    assert case_of(**settings).measure.compiler == compiler
 
 
 @pytest.mark.parametrize("precision", ["pure_bf16", "fp16"])
@@ -193,6 +192,29 @@ def test_a_case_beside_others_has_no_speed():
     assert metrics["cosine"].value == 1.0
 
 
+def test_a_machine_that_drifts_marks_what_is_measured(monkeypatch):
+    """It is read right before and after the timed rounds; beside other cases not at all."""
+    products_ms, happened = iter([2.0, 2.2]), []
+
+    def read(device):
+        happened.append("read")
+        return Reading(product_ms=next(products_ms), copy_ms=5.0, cpu=None, clock_mhz=None)
+
+    timed = measure.paired_latency
+
+    def time(*arguments, **named):
+        happened.append("time")
+        return timed(*arguments, **named)
+
+    monkeypatch.setattr(measure, "read_machine", read)
+    monkeypatch.setattr(measure, "paired_latency", time)
+    outcome = run(case_of())
+    assert happened == ["read", "time", "read"]
+    assert outcome.machine["product_drift"] == pytest.approx(1.1)
+    assert flags(outcome.machine) == ["matrix products took 1.10 times as long at the end"]
+    assert run(case_of(), alone=False).machine == {}
+
+
 def test_trained_weights_have_an_accuracy(tmp_path):
     """Zero-shot, of this precision, and how far it is from that of float32."""
     (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
@@ -221,7 +243,7 @@ def test_memory_is_measured_in_a_process_of_its_own(monkeypatch):
     def fails(*_, **__):
         raise isolation.IsolatedError("it ended")
 
-    monkeypatch.setattr(measure, "run_isolated", fails)
+    monkeypatch.setattr(encoder, "run_isolated", fails)
     outcome = run(case_of())
     assert outcome.status == "ok"
     assert outcome.metrics["peak_memory_mib"] == Metric(

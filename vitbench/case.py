@@ -38,7 +38,8 @@ class Case:
     """The complete description of one run: frozen, hashable, and a JSON value.
 
     An arm of a study is a case without its seed. Where the run is not the supervised training
-    of a model, one more section says what it is; it names the case's `task`.
+    of a model, one more section says what it is; it names the case's `task`. `dino` beside
+    `interpret` says how the model is trained that is then looked at.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -56,7 +57,10 @@ class Case:
         require(self.seed >= 0, f"seed is {self.seed}; expected 0 or more")
         require(self.budget in BUDGETS, one_of("budget", self.budget, list(BUDGETS)))
         tasks = [task for task in TASKS if getattr(self, task) is not None]
-        require(len(tasks) < 2, f"a case is one task; {' and '.join(tasks)} are given")
+        require(
+            len(tasks) < 2 or tasks == ["dino", "interpret"],
+            f"a case is one task; {' and '.join(tasks)} are given",
+        )
         for path, value in self.settings().items():
             for number in value if isinstance(value, tuple) else (value,):
                 require(
@@ -109,12 +113,12 @@ class Case:
 
     @property
     def task(self) -> str:
-        """What is done: "train", or the name of the one section that says otherwise."""
-        return next((task for task in TASKS if getattr(self, task) is not None), TRAIN)
+        """What is done: "train", or the name of the section that says otherwise, the last one."""
+        return next((task for task in reversed(TASKS) if getattr(self, task) is not None), TRAIN)
 
     def settings(self) -> dict[str, Any]:
         """Return every dotted setting that the case has, those of other tasks left out."""
-        sections = [*SECTIONS, *(task for task in TASKS if task == self.task)]
+        sections = [*SECTIONS, *(task for task in TASKS if getattr(self, task) is not None)]
         return {
             f"{section}.{name}": value
             for section in sections

@@ -13,10 +13,11 @@ from typing import Any
 
 from vitbench import device
 from vitbench.case import Case
+from vitbench.disturbance import flags
 from vitbench.environment import describe
 from vitbench.errors import InputError
 from vitbench.fingerprint import code_fingerprint, record_key
-from vitbench.measure.calibration import read_cpu_time, shares
+from vitbench.measure.calibration import load, read_cpu_time
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
 from vitbench.run import run, run_fused
@@ -144,6 +145,8 @@ class Ran:
 def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any]) -> Record:
     """Put together the record of a cell whose case, device resolved, was run."""
     outcome = ran.outcome
+    # What a task says of the time in which it measured is closer than what was read around it.
+    found = {**environment, **ran.conditions, **outcome.machine}
     return Record(
         study=cell.study,
         arm=cell.arm,
@@ -156,7 +159,7 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         error=outcome.error,
         metrics=outcome.metrics,
         samples=outcome.samples(),
-        environment={**environment, **ran.conditions},
+        environment={**found, "flags": flags(found)},
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
@@ -212,9 +215,8 @@ def _runs(
             on_epoch=None if on_epoch is None else partial(on_epoch, cell),
         )
         spent = time.perf_counter() - clock
-        other, stolen = shares(before, read_cpu_time())
-        load = {"other_load_percent": other, "stolen_percent": stolen}
-        yield cell, Ran(outcome=outcome, started=started, duration_s=spent, conditions=load)
+        around = load(before, read_cpu_time())
+        yield cell, Ran(outcome=outcome, started=started, duration_s=spent, conditions=around)
 
 
 def _fused_runs(

@@ -33,6 +33,7 @@ class Outcome:
     """What a case gave.
 
     about: what was run, in words and lists, for the record
+    machine: what became of the machine while something was timed, for the record's environment
     defect: an exception that `error` alone does not explain
     """
 
@@ -43,6 +44,7 @@ class Outcome:
     diagnostics: Samples = field(default_factory=dict)
     predictions: Predictions | None = None
     about: dict[str, Any] | None = None
+    machine: dict[str, float | None] = field(default_factory=dict)
     trained: Checkpoint | None = None
     defect: Exception | None = None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,8 +27,14 @@ from vitbench.records import (
 )
 from vitbench.study import Plan
 
+PROCESSES = 2
+MAX_ALONE = 10_000
+"""More records than these are shared out to several processes."""
 DIGEST_LENGTH = 16
 """Hexadecimal digits of a SHA-256 that stand for a file: 64 bits."""
+
+
+T = TypeVar("T")
 
 
 class Shelved(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +92,20 @@ class Shelf:
         """List the files of one study and budget after the other."""
         for place in sorted(self._folders):
             yield self._folders[place]
+
+    def shared_out(self, make: Callable[[list[Path]], T]) -> Iterator[T]:
+        """Give what `make` returns for the files of one study and budget after the other.
+
+        Where there are very many, two processes do it: `make` and what it returns are copied
+        between them.
+        """
+        places = list(self.places())
+        if len(self) <= MAX_ALONE or len(places) < 2:
+            yield from map(make, places)
+            return
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy threads half
+        with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+            yield from pool.map(make, places)
 
     def groups(self) -> Iterator[list[Shelved]]:
         """Read the records of one study and budget after the other, those of all machines.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -26,18 +27,17 @@ def add(verbs: Any) -> None:
 def _show(options: argparse.Namespace) -> int:
     from vitbench.errors import nearest
     from vitbench.reading import Shelf
-    from vitbench.report.summary import build_tables
-    from vitbench.report.tables import to_text
 
     shelf = Shelf(options.results, studies=options.study or None)
     width = min(WIDEST, max(60, shutil.get_terminal_size((100, 24)).columns)) - 1
+    write = functools.partial(_write, root=options.results, budget=options.budget, width=width)
     shown, budgets = 0, set()
-    for group in shelf.groups():
-        budgets.add(group[0].record.budget)
-        if options.budget in (None, group[0].record.budget):
-            for table in build_tables(shelved.record for shelved in group):
-                print(("\n" if shown else "") + to_text(table, width))
-                shown += 1
+    for budget, texts, damaged in shelf.shared_out(write):
+        budgets.add(budget)
+        shelf.damaged.update(damaged)
+        for text in texts:
+            print(("\n" if shown else "") + text)
+            shown += 1
     for path, reason in shelf.damaged.items():
         print(f"damaged record: {path}: {reason}", file=sys.stderr)
     if not shown and budgets:
@@ -50,3 +50,21 @@ def _show(options: argparse.Namespace) -> int:
             f"--study-results {options.results}"
         )
     return DAMAGED if shelf.damaged else FINE
+
+
+def _write(
+    paths: list[Path], *, root: Path, budget: str | None, width: int
+) -> tuple[str, list[str], dict[Path, str]]:
+    """Write the tables of one study and budget; returns the budget, the tables, and damage."""
+    from vitbench.reading import Shelf
+    from vitbench.report.summary import build_tables
+    from vitbench.report.tables import to_text
+
+    own, shelf = paths[0].parent.name, Shelf(root, files=paths)
+    texts = [
+        to_text(table, width)
+        for group in shelf.groups()
+        if budget in (None, own)
+        for table in build_tables(shelved.record for shelved in group)
+    ]
+    return own, texts, shelf.damaged

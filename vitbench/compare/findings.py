@@ -11,6 +11,7 @@ from vitbench.compare.by_image import Images
 from vitbench.compare.margins import DRIFT_PERCENT, SCALE_PERCENT, Margin, find_margin
 from vitbench.compare.matching import Match, Place, newest
 from vitbench.compare.rounds import Rounds, compare_rounds, find_rounds
+from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Metric, Record
 from vitbench.stats import (
     Comparison,
@@ -25,14 +26,6 @@ from vitbench.stats import (
 Kind = Literal["counted", "weighed", "timed", "learnt"]
 """Counted metrics are compared exactly, weighed ones (memory) too, but for the error of the scale;
 timed ones by ratio, learnt ones (accuracy, loss) by difference; the last two are a family each."""
-
-
-DISTURBANCES = {
-    "other_load_percent": (5.0, "other processes"),
-    "stolen_percent": (2.0, "the machine's host"),
-}
-"""What a record's environment may tell of the time in which its case ran -> the largest share of
-the machine that a speed may be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,12 +262,12 @@ def _obstacle(
 
 
 def _disturbance(match: Match) -> str | None:
-    """Say who else was at work when a side was timed, if so much that its speed says little."""
+    """Say how the machine changed while a side was timed, if so much that its speed says little."""
     for side, records in zip(("baseline", "new"), zip(*match.pairs(), strict=True), strict=True):
-        for name, (most, whose) in DISTURBANCES.items():
-            share = max((record.environment.get(name) or 0.0) for record in records)
-            if share > most:
-                return f"{side}: {whose} took {share:.0f} % of the machine"
+        found = [disturbances(record.environment) for record in records]
+        for name in LIMITS:
+            if values := [beyond[name] for beyond in found if name in beyond]:
+                return f"{side}: {describe_disturbance(name, values)}"
     return None
 
 

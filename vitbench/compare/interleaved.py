@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from vitbench.stats import Comparison, Estimate, decide, median_interval
 from vitbench.stats.intervals import CONFIDENCE, Values
 
-ROUNDS = 15
-"""Of a block; its interval goes from the 4th to the 12th ratio in order of size."""
+ROUNDS = 20
+"""Of a block; its interval goes from the 6th to the 15th ratio in order of size."""
 RETAKES = 8
 """A sample in which the system took the processor away is taken again, so often at most."""
 MARGIN_PERCENT = 2.0

@@ -66,3 +66,10 @@ class MeasureConfig:
             f"measure.small is a model of its own, without weights; measure.weights is "
             f"{self.weights!r}; expected none",
         )
+
+    @property
+    def compiler(self) -> str | None:
+        """Torch's name of the compiler: for a small model one that makes no machine code."""
+        if not self.compile:
+            return None
+        return "aot_eager" if self.small else "inductor"

@@ -53,12 +53,15 @@ class Layer:
 class Capture:
     """What a model did with a batch of images.
 
+    encoder, images: the model, and the batch (b, c, h, w), normalised
     layers: the first block's first
     scores: what the model gave: logits, or features
     gradients: of the logit of each image's target by each layer's attention, (b, k, n, n) each;
         () where no targets were given
     """
 
+    encoder: Encoder
+    images: Tensor
     layout: TokenLayout
     layers: tuple[Layer, ...]
     scores: Tensor
@@ -110,7 +113,14 @@ def capture(encoder: Encoder, images: Tensor, *, targets: Tensor | None = None) 
     detached = tuple(layer.detach() for layer in layers)
     for layer in detached:
         layout.check(layer.attention.shape[-1])
-    return Capture(layout=layout, layers=detached, scores=scores.detach(), gradients=gradients)
+    return Capture(
+        encoder=encoder,
+        images=images,
+        layout=layout,
+        layers=detached,
+        scores=scores.detach(),
+        gradients=gradients,
+    )
 
 
 class _Passing(dict[str, Tensor], Generic[T]):

@@ -18,6 +18,7 @@ from torch import Tensor
 from vitbench.device import generator
 from vitbench.interpret.attribution import gradient_rollout, transformer_attribution
 from vitbench.interpret.capture import Capture
+from vitbench.interpret.occlusion import occlusion_map
 from vitbench.interpret.rollout import attention_rollout, signed_rollout
 from vitbench.interpret.signed import Mode
 from vitbench.registry import MAPS
@@ -110,6 +111,14 @@ class Attribution(Map):
             capture.maps("signed"), capture.gradients, readers=layout.readers()
         )
         return layout.to_grid(relevance)
+
+
+@MAPS.register("occlusion")
+class Occlusion(Map):
+    """How much the logit of the class that the model names falls without what is around a patch."""
+
+    def __call__(self, capture: Capture, *, mode: Mode, first_image: int) -> Tensor:
+        return occlusion_map(capture.encoder, capture.images, targets=capture.scores.argmax(dim=1))
 
 
 @MAPS.register("centre")

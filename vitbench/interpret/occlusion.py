@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from torch import Tensor
 
 from vitbench.interpret.encoders import Encoder
+
+WINDOW = 3
+"""Patches across the square that is taken away around each patch."""
+
+
+@torch.no_grad()
+def occlusion_map(
+    encoder: Encoder, images: Tensor, *, targets: Tensor, side: int = WINDOW
+) -> Tensor:
+    """Tell how much a class's logit falls when what is around a patch is taken away.
+
+    images: (b, c, h, w), normalised; a patch that is away has the mean colour of the data, 0
+    targets: (b,) classes
+    side: of the square that is taken away around each patch, in patches, odd; at the image's edge
+        it is cut off
+    returns: (b, gh, gw); negative where the logit rises
+    source: arXiv:1311.2901, section 4.2, with a square that moves by a patch
+    """
+    height, width = encoder.layout(images).grid
+    whole = _logits(encoder, images, targets)
+    falls = []
+    for row, column in itertools.product(range(height), range(width)):
+        away = images.clone()
+        rows, columns = (
+            slice(
+                max(0, place - side // 2) * encoder.patch_px,
+                (place + side // 2 + 1) * encoder.patch_px,
+            )
+            for place in (row, column)
+        )
+        away[:, :, rows, columns] = 0
+        falls.append(whole - _logits(encoder, away, targets))
+    return rearrange(torch.stack(falls, dim=1), "b (gh gw) -> b gh gw", gh=height)
+
+
+def _logits(encoder: Encoder, images: Tensor, targets: Tensor) -> Tensor:
+    logits: Tensor = encoder.model(images).gather(1, targets[:, None])[:, 0]
+    return logits
 
 
 @torch.no_grad()

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitbench.errors import InputError, nearest
+from vitbench.errors import InputError
 from vitbench.models.attention import Taps
+from vitbench.models.foreign import library, near_names
 
 
 class TimmViT(nn.Module):
@@ -69,14 +70,10 @@ def make_timm_model(name: str, **settings: Any) -> nn.Module:
 
     raises: InputError for a name that timm does not have, and where timm is not installed
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError("timm is not installed; install vitbench again") from error
+    timm = library("timm")
     known = name.partition(".")[0]
     if known not in timm.list_models():
-        close = nearest(known, timm.list_models()).partition("known:")[0].strip()
-        raise InputError(f"timm has no model {name!r}; {close or 'see timm.list_models()'}")
+        raise InputError(f"timm has no model {name!r}; {near_names(known, timm.list_models())}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm's remarks on names that it has renamed
         try:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vitbench.errors import InputError
-from vitbench.models.weights_file import describe_faults, load_safetensors
+from vitbench.models.weights_file import describe_faults, read_content
 
 WRAPPERS = ("teacher", "model_ema", "model", "state_dict", "student")
 """Keys under which a checkpoint keeps a model's weights; DINO's teacher is its better half."""
@@ -27,14 +23,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Files of timm, DINO and DINOv2, safetensors or torch's own; of a whole training the teacher.
     returns: as `timm_names` gives them
-    raises: InputError for a file that is not there, damaged, without weights, or that could only
-        be read by executing what it says
+    raises: InputError as `read_content`, and for a file without weights
     """
-    if not path.is_file():
-        raise InputError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file"
-        )
-    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    content = read_content(path)
     try:
         return timm_names(_unwrap(content))
     except InputError as error:
@@ -89,25 +80,3 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
             f"no weights; expected them by their names, or under teacher; found {keys}"
         )
     return tensors
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
-        # DINO's repository keeps the command line beside the weights: names and values alone.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch's remarks on other pickles, which it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"(?i)unsupported global:? (?:global )?([\w.]+)", str(error)):
-            raise InputError(
-                f"{path} wants {found[1]} to be executed when it is read, which is refused; "
-                "expected tensors alone: save the model's state_dict, best as safetensors"
-            ) from error
-        raise InputError(
-            f"{path} is damaged, or no checkpoint of torch; nothing of it was executed"
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise InputError(f"{path} is damaged, or no checkpoint of torch: {reason}") from error

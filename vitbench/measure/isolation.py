@@ -136,8 +136,15 @@ def _parent(loaded: tuple[str, ...]) -> subprocess.Popen[str]:
     assert parent.stdin is not None
     parent.stdin.write(json.dumps(sys.path) + "\n")
     parent.stdin.flush()
-    atexit.register(parent.kill)
+    atexit.register(_end, parent)
     return parent
+
+
+def _end(parent: subprocess.Popen[str]) -> None:
+    """End a process with its pipes, so that nothing is left for the interpreter to warn of."""
+    parent.kill()
+    with parent:  # closes the pipes and waits
+        pass
 
 
 def serve_children(loaded: list[str]) -> None:

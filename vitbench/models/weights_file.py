@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,12 +35,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     path: safetensors, or what `torch.save` wrote: the tensors by name, or a dictionary that has
         them under "state_dict" or "model"; a prefix "module." is taken off
     returns: the tensors, and whether they stood alone in the file
-    raises: InputError in one line for a file that is not there, damaged, or of another kind
+    raises: InputError as `read_content`, and for a file without tensors by their names
     """
-    if not path.is_file():
-        raise InputError(f"no weights at {path}; expected a file, {', '.join(SUFFIXES)}")
-    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
-    alone = True
+    content, alone = read_content(path), True
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content, alone = content[wrapper], False
@@ -49,6 +49,20 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state, alone
+
+
+def read_content(path: Path) -> Any:
+    """Read a file of weights with all that a training program keeps beside them.
+
+    path: safetensors, or what `torch.save` wrote: tensors, numbers, text, and a command line as
+        `argparse` parsed it, which DINO's and timm's trainings keep
+    raises: InputError in one line for a file that is not there, damaged, or that could only be
+        read by executing what it says
+    """
+    if not path.is_file():
+        folder = ", which is a folder" if path.is_dir() else ""
+        raise InputError(f"no weights at {path}{folder}; expected a file, {', '.join(SUFFIXES)}")
+    return _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: Path) -> None:
@@ -78,8 +92,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def load_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of safetensors; raises InputError in one line for another."""
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -93,12 +106,21 @@ def _load_torch(path: Path) -> Any:
             "as torch.save(model.state_dict(), FILE) writes them"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickles of others, which torch then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"(?i)unsupported global:? (?:global )?([\w.]+)", str(error)):
+            raise InputError(
+                f"{path} wants {found[1]} to be executed when it is read, which is refused; "
+                "expected tensors alone: save the model's state_dict, best as safetensors"
+            ) from error
         raise InputError(
-            f"{path} is damaged, or holds more than weights, which is never executed: {reason}"
+            f"{path} is damaged, or no file of torch's; nothing of it was executed"
         ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise InputError(f"{path} is damaged, or no file of torch's: {reason}") from error
 
 
 def _is_program(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitbench import units
+from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
@@ -58,6 +59,7 @@ def notes(table: Table) -> list[str]:
         *_pairing(table),
         *_equal(table),
         *_speed(table),
+        *_machine(table),
         *_provenance(table),
         *_without_value(table),
         *([table.plan.note] if table.plan.note else []),
@@ -70,12 +72,6 @@ def _statistics(table: Table) -> list[str]:
     column = table.columns[0]
     compared = [row.comparison for row in table.rows if row.comparison is not None]
     family = sum(comparison.p_t is not None for comparison in compared)
-    if max((row.n for row in table.rows), default=0) < 2:
-        return ["One seed an arm: no intervals, and no verdict but identical."]
-    said = "± and [ ] are 95 % Student t intervals over seeds"
-    if family:
-        arms = f"{family} arms" if family > 1 else "1 arm"
-        said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
     margin = table.plan.margins.get(column.metric)
     unit = f" {column.unit}" if column.unit else ""
     inside = (
@@ -83,7 +79,19 @@ def _statistics(table: Table) -> list[str]:
         if margin is not None
         else f"no margin is declared for {column.metric}, so none is equivalent"
     )
-    return [f"{said}. better, worse: [ ] on one side of 0; {inside}."] if compared else [f"{said}."]
+    judged = f"better, worse: [ ] on one side of 0; {inside}."
+    if max((row.n for row in table.rows), default=0) < 2:
+        if any(comparison.difference.interval for comparison in compared):
+            return [
+                "One seed an arm. [ ] are 95 % intervals of the median over rounds in which the arm "
+                f"and the baseline took turns, not widened for several arms. {judged}"
+            ]
+        return ["One seed an arm: no intervals, and no verdict but identical."]
+    said = "± and [ ] are 95 % Student t intervals over seeds"
+    if family:
+        arms = f"{family} arms" if family > 1 else "1 arm"
+        said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
+    return [f"{said}. {judged}" if compared else f"{said}."]
 
 
 def _pairing(table: Table) -> list[str]:
@@ -121,6 +129,29 @@ def _speed(table: Table) -> list[str]:
     if measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
         return []
     return ["Speeds are not compared: cases ran side by side, or with different threads."]
+
+
+def _machine(table: Table) -> list[str]:
+    """Say in which cases others used the machine, or it changed, while speeds were measured."""
+    if not measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+        return []
+    records = [record for record in table.records if record.status == "ok"]
+    found = [(record.arm, disturbances(record.environment)) for record in records]
+    said = []
+    for name in LIMITS:
+        values = [(arm, beyond[name]) for arm, beyond in found if name in beyond]
+        if values:
+            arms = ", ".join(dict.fromkeys(arm for arm, _ in values))
+            said.append(f"{describe_disturbance(name, [value for _, value in values])} ({arms})")
+    if said:
+        count = f"{sum(bool(beyond) for _, beyond in found)} of {len(found)} cases"
+        return [
+            f"The machine changed, or was shared, in {count}, whose speeds may be off: "
+            f"{'; '.join(said)}."
+        ]
+    if records and all("product_drift" in record.environment for record in records):
+        return ["The machine stayed the same while each case was timed."]
+    return []
 
 
 def _provenance(table: Table) -> list[str]:

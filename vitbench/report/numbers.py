@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from vitbench.stats import Comparison, Direction, Estimate, decide
 from vitbench.units import COUNTED
@@ -63,6 +64,14 @@ def format_difference(comparison: Comparison, *, better: Direction, unit: str = 
             break
         decimals += 1
     return _sign(f"{estimate.mean / scale:+z.{decimals}f} [{', '.join(ends)}]{prefix}")
+
+
+def format_counts(counts: Iterable[int]) -> str:
+    """Write how many seeds there are: `n = 3`, or `n = 1 to 3` where arms have different numbers."""
+    found = sorted(set(counts))
+    if len(found) < 2:
+        return f"n = {found[0] if found else 0}"
+    return f"n = {found[0]} to {found[-1]}"
 
 
 def format_ratio(ratio: float) -> str:

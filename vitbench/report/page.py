@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,13 +25,12 @@ Emit = Callable[[str, str], None]
 
 FORMATS = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "json": to_json}
 PAGE = "index.html"
-PROCESSES = 2
-MAX_ALONE = 10_000
-"""More records than these are shared out to several processes."""
 MAX_DETAILED = 1_500
 """Of more records, the page shows numbers and figures, but not every record in full."""
 MAX_PICTURED = 1_500
 """Of more records, the page shows nothing that is read from predictions."""
+MAX_DRAWN = 100
+"""Of more studies, the page shows numbers, and no figures."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -46,10 +43,12 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
     raises: InputError when there are no records, or the folder cannot be written
     """
 
-    emit = _Writer(folder=folder)
-    processes = PROCESSES if len(shelf) > MAX_ALONE else 1
+    def emit(name: str, text: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
     try:
-        emit(PAGE, render(shelf, emit, processes=processes))
+        emit(PAGE, render(shelf, emit))
     except OSError as error:
         raise InputError(
             f"cannot write the report to {folder}: {error.strerror or error}; name another folder"
@@ -57,16 +56,20 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
     return folder / PAGE
 
 
-def render(shelf: Shelf, emit: Emit, *, processes: int = 1) -> str:
+def render(shelf: Shelf, emit: Emit) -> str:
     """Return the page of a store's records, and hand its tables and figures to `emit`.
 
-    processes: that studies are shared out to; with more than one, `emit` is copied to each
     raises: InputError when there are no records
     """
+    make = functools.partial(
+        _make_part, root=shelf.root, count=len(shelf), places=len(list(shelf.places()))
+    )
     entries: list[dict[str, Any]] = []
     sections: list[str] = []
     files: dict[str, list[str]] = {}
-    for part in _parts(shelf, emit, processes=processes):
+    for part in shelf.shared_out(make):
+        for name, text in part.beside.items():
+            emit(name, text)
         entries += part.entries
         sections += part.sections
         files.update(part.files)
@@ -80,45 +83,27 @@ def render(shelf: Shelf, emit: Emit, *, processes: int = 1) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Writer:
-    """Writes files to a folder."""
-
-    folder: Path
-
-    def __call__(self, name: str, text: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(text, encoding="utf-8")
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one study and budget gives to the page."""
+    """What one study and budget gives to the page.
+
+    beside: file name -> text, of tables and figures
+    files: folder -> records that were read
+    """
 
     entries: list[dict[str, Any]]
     sections: list[str]
+    beside: dict[str, str]
     files: dict[str, list[str]]
     damaged: dict[Path, str]
 
 
-def _parts(shelf: Shelf, emit: Emit, *, processes: int) -> Iterator[_Part]:
-    places = list(shelf.places())
-    count = len(shelf)
-    make = functools.partial(_make_part, root=shelf.root, emit=emit, count=count)
-    if processes < 2 or len(places) < 2:
-        yield from map(make, places)
-        return
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads half
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        yield from pool.map(make, places)
+def _make_part(paths: list[Path], *, root: Path, count: int, places: int) -> _Part:
+    """Read the records of one study and budget, and draw what they give.
 
-
-def _make_part(paths: list[Path], *, root: Path, emit: Emit, count: int) -> _Part:
-    """Read the records of one study and budget, and write what they give.
-
-    count: records of the whole page, which decides how much of each is shown
+    count, places: records and studies of the whole page, which decide how much of each is shown
     """
     shelf = Shelf(root, files=paths)
-    entries, sections, files = [], [], {}
+    entries, sections, beside, files = [], [], {}, {}
     for group in shelf.groups():
         reader = _Reader(shelf, group)
         evidence = Evidence(
@@ -128,22 +113,24 @@ def _make_part(paths: list[Path], *, root: Path, emit: Emit, count: int) -> _Par
             file=reader.file,
             detailed=count <= MAX_DETAILED,
             pictured=count <= MAX_PICTURED,
+            drawn=places <= MAX_DRAWN,
         )
         for table in build_tables(shelved.record for shelved in group):
             entries.append(overview(table))
-            sections.append(_section(table, evidence, emit))
+            sections.append(_section(table, evidence, beside))
         files.update(_manifest(shelf, group))
-    return _Part(entries=entries, sections=sections, files=files, damaged=shelf.damaged)
+    return _Part(
+        entries=entries, sections=sections, beside=beside, files=files, damaged=shelf.damaged
+    )
 
 
-def _section(table: Table, evidence: Evidence, emit: Emit) -> str:
+def _section(table: Table, evidence: Evidence, beside: dict[str, str]) -> str:
     texts = {f"{table.name}.{suffix}": write(table) for suffix, write in FORMATS.items()}
-    for name, text in texts.items():
-        emit(name, text)
+    beside.update(texts)
     downloads: Mapping[str, str] = texts if evidence.detailed else {}
     section, figures = make_section(table, evidence, downloads=downloads)
     for figure in figures:
-        emit(f"{table.name}-{figure.name}.svg", figure.file())
+        beside[f"{table.name}-{figure.name}.svg"] = figure.file()
     return _fill("section.html", s=section)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from vitbench import units
 from vitbench.records import Record
 from vitbench.report.contexts import Context, find_contexts
+from vitbench.report.rounds import compare_ratio
 from vitbench.stats import Comparison, Direction, Estimate, compare_arms, mean_interval
 from vitbench.study import Plan
 
@@ -239,6 +240,12 @@ class Values:
         return self._known[arm, metric]
 
 
+@once
+def values_of(table: Table) -> Values:
+    """Return the values of a table's records."""
+    return Values(table.records)
+
+
 def values_by_seed(records: Iterable[Record], *, arm: str, metric: str) -> dict[int, float]:
     """Return seed -> value of an arm's cases that are ok and have the metric."""
     return {
@@ -279,7 +286,13 @@ def _compare(
         and (found := _pairs(values, arm=arm, baseline=plan.baseline, metric=column.metric))
     }
     margin = plan.margins.get(column.metric)
-    return dict(compare_arms(pairs, margin=margin, better=column.better))
+    compared = dict(compare_arms(pairs, margin=margin, better=column.better))
+    for arm in compared:
+        own = compare_ratio(
+            values.records(arm), metric=column.metric, margin=margin, better=column.better
+        )
+        compared[arm] = own or compared[arm]
+    return compared
 
 
 def _problems(records: Sequence[Record], *, missing: int) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from vitbench.report.numbers import (
     format_difference,
     format_estimate,
     format_ratio,
-    format_value,
 )
 from vitbench.report.summary import Column, Entry, Row, Table, build_tables, once
 from vitbench.report.terminal import columns_of, line, printable, wrap
@@ -72,7 +71,7 @@ def _cells(row: Row, table: Table) -> list[str]:
 def _value(entry: Entry | None, *, unit: str) -> str:
     if entry is None:
         return NOTHING
-    value = format_value(entry.estimate.mean, unit=unit)
+    value = format_estimate(entry.estimate, unit=unit)
     return value if entry.ratio is None else f"{value} ({format_ratio(entry.ratio)})"
 
 

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,25 +13,11 @@ from vitbench import __version__
 from vitbench.errors import InputError
 from vitbench.reading import Shelf, Shelved
 from vitbench.records import DamagedRecordError
+from vitbench.report.named_numbers import Number, PageText, read_page
 from vitbench.report.page import PAGE, render
 
-VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
-"""Elements that have no end."""
 MAX_SHOWN = 40
 """More findings than these are counted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """A named number of a page: what is read there, and the records that it is said to come from.
-
-    drawn: coordinates and other attributes of what is inside
-    """
-
-    name: str
-    text: str
-    drawn: tuple[str, ...]
-    sources: str
 
 
 @dataclass(kw_only=True)
@@ -82,84 +67,7 @@ def verify(report: Path, results: Path) -> Verification:
     return found
 
 
-# reading a page -------------------------------------------------------------------------------
-
-
-class _Reader(HTMLParser):
-    """Collects the named numbers of a page, and its list of records."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.numbers: list[Number] = []
-        self.manifest = ""
-        self.generator = ""
-        self._open: list[dict[str, Any]] = []
-        self._is_manifest = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "meta" and given.get("name") == "generator":
-            self.generator = given.get("content") or ""
-        self._is_manifest = tag == "script" and given.get("id") == "records"
-        drawn = f"{tag} " + " ".join(f"{key}={value}" for key, value in attrs)
-        for place in self._open:
-            if place["name"]:
-                place["drawn"].append(drawn)
-        if tag in VOID:
-            return
-        outer = self._open[-1] if self._open else {"section": "", "sources": ""}
-        section = given.get("id") or "" if tag == "section" else outer["section"]
-        self._open.append(
-            {
-                "tag": tag,
-                "section": section,
-                "sources": given.get("data-from") or outer["sources"],
-                "name": given.get("data-n") or "",
-                "text": [],
-                "drawn": [drawn] if given.get("data-n") else [],
-            }
-        )
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open:
-            place = self._open.pop()
-            if place["name"]:
-                named = "/".join(filter(None, (place["section"], place["name"])))
-                text = " ".join("".join(place["text"]).split())
-                self.numbers.append(
-                    Number(
-                        name=named,
-                        text=text,
-                        drawn=tuple(place["drawn"]),
-                        sources=place["sources"],
-                    )
-                )
-            if place["tag"] == tag:
-                break
-        self._is_manifest = False
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self._is_manifest:
-            self.manifest += data
-        for place in self._open:
-            if place["name"]:
-                place["text"].append(data)
-
-
-def read_page(text: str) -> _Reader:
-    """Read the named numbers of a page."""
-    reader = _Reader()
-    reader.feed(text)
-    reader.close()
-    return reader
-
-
-def _manifest(page: _Reader, path: Path) -> dict[str, Any]:
+def _manifest(page: PageText, path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(page.manifest)
         manifest["files"].items()
@@ -234,14 +142,14 @@ def _with_accuracy(read: Iterable[Shelved]) -> Iterator[Shelved]:
 
 
 def _compare_pages(
-    page: _Reader,
-    again: _Reader,
+    page: PageText,
+    again: PageText,
     text: str,
     expected: str,
     manifest: dict[str, Any],
     found: Verification,
 ) -> None:
-    shown, right = _by_name(page), _by_name(again)
+    shown, right = page.numbers, again.numbers
     found.numbers = len(right)
     before = len(found.findings)
     for name in [*right, *(shown.keys() - right.keys())]:
@@ -258,16 +166,6 @@ def _compare_pages(
         )
     elif before == len(found.findings) and not found.findings and text != expected:
         found.findings.append(_first_difference(text, expected))
-
-
-def _by_name(page: _Reader) -> dict[str, Number]:
-    numbers: dict[str, Number] = {}
-    for number in page.numbers:
-        name, count = number.name, 2
-        while name in numbers:
-            name, count = f"{number.name} ({count})", count + 1
-        numbers[name] = number
-    return numbers
 
 
 def _differs(shown: Number, right: Number) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitbench.case import Case
-from vitbench.configs.classify import ClassifyConfig, parse_classifier
+from vitbench.configs.classify import parse_classifier
 from vitbench.data.imagenet import words
 from vitbench.data.stream import Stream, open_stream
 from vitbench.device import autocast, synchronize
@@ -66,7 +66,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
             value=float(forward_flops(classifier, example)), unit="FLOP", better="lower"
         ),
     }
-    outcome.about = _about(model, example, config, stream)
+    outcome.about = _about(model, example, request)
 
 
 class Chosen(nn.Module):
@@ -117,7 +117,8 @@ class Answers:
     indices: (n,) places in the stream; target: (n,)
     top, confidence: (n, k) the likeliest classes, in order, and their probabilities
     loss: mean of -log of the right class's probability, nats
-    seconds: of the forward passes
+    images_per_second: of the forward passes; the first of several, which loads and allocates,
+        is left out
     example: (1, 3, h, w), an input
     """
 
@@ -126,7 +127,7 @@ class Answers:
     top: NDArray[np.int64]
     confidence: NDArray[np.float32]
     loss: float
-    seconds: float
+    images_per_second: float
     example: Tensor
 
     @property
@@ -182,7 +183,8 @@ def _answer(
     device = case.compute.device
     assert case.classify is not None
     indices, target, top, confidence, losses = [], [], [], [], []
-    seconds, example, told = 0.0, torch.empty(0), time.perf_counter()
+    seconds: list[float] = []
+    example, told = torch.empty(0), time.perf_counter()
     for batch in stream.batches(model.preprocessing, batch_size=case.classify.batch_size):
         inputs = batch.inputs.to(device)
         synchronize(device)
@@ -190,7 +192,7 @@ def _answer(
         with autocast(case.compute):
             logits = classifier(inputs)
         synchronize(device)
-        seconds += time.perf_counter() - started
+        seconds.append(time.perf_counter() - started)
         logits = logits.float().cpu()
         best = logits.softmax(dim=1).topk(min(TOP, logits.shape[1]), dim=1)
         indices.append(batch.indices)
@@ -202,13 +204,14 @@ def _answer(
         if on_epoch is not None and time.perf_counter() - told > TELL_S:
             on_epoch(Answered(done=int(batch.indices[-1]) + 1, total=len(stream)))
             told = time.perf_counter()
+    first = 1 if len(seconds) > 1 else 0
     return Answers(
         indices=torch.cat(indices).numpy(),
         target=torch.cat(target).numpy(),
         top=torch.cat(top).numpy(),
         confidence=torch.cat(confidence).numpy(),
         loss=torch.cat(losses).double().mean().item(),
-        seconds=seconds,
+        images_per_second=sum(map(len, target[first:])) / sum(seconds[first:]),
         example=example,
     )
 
@@ -223,9 +226,7 @@ def _pictures(stream: Stream, indices: NDArray[np.int64]) -> Pictures:
 
 
 def _metrics(answers: Answers, stream: Stream, *, speed_reason: str | None) -> dict[str, Metric]:
-    count = len(answers.target)
     calibration = reliability(answers.confidence[:, 0], answers.correct).expected_error
-    rate = count / answers.seconds
     return {
         "test_accuracy": Metric(
             value=top_accuracy(answers.top, answers.target, k=1), unit="%", better="higher"
@@ -236,24 +237,24 @@ def _metrics(answers: Answers, stream: Stream, *, speed_reason: str | None) -> d
         "calibration_error": Metric(value=calibration, unit="%", better="lower"),
         "test_loss": Metric(value=answers.loss, unit="nats", better="lower"),
         "images_per_second": Metric(
-            value=None if speed_reason else rate,
+            value=None if speed_reason else answers.images_per_second,
             unit="img/s",
             better="higher",
             reason=speed_reason,
         ),
-        "test_images": Metric(value=float(count)),
+        "test_images": Metric(value=float(len(answers.target))),
         "unreadable_images": Metric(value=float(len(stream.broken)), better="lower"),
     }
 
 
-def _about(
-    model: ForeignModel, example: Tensor, config: ClassifyConfig, stream: Stream
-) -> dict[str, object]:
+def _about(model: ForeignModel, example: Tensor, request: Request) -> dict[str, object]:
     """Say what was run: where the classifier is from, and what it is made of."""
+    config = request.case.classify
+    assert config is not None
     height, width = model.input_px
     head = (
-        f"cosine to {len(stream.class_names)} classes, {model.outputs} wide, "
-        f"from text; prompts: {config.templates}"
+        f"cosine to {len(request.class_names)} classes, {model.outputs} wide, "
+        f"from text; prompts: {_templates(request)}"
         if model.text is not None
         else f"{model.outputs} classes"
     )

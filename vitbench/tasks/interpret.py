@@ -1,10 +1,10 @@
-"""Train a model, look where it looks, and score that."""
+"""Train a model, with labels or by DINO, look where it looks, and score that."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from vitbench.case import Case
 from vitbench.configs.interpret import InterpretConfig
 from vitbench.data.sources import Split, load_split
+from vitbench.errors import InputError
 from vitbench.interpret.capture import Capture, capture
 from vitbench.interpret.encoders import Encoder, of_checkpoint
 from vitbench.interpret.locality import attention_distance, attention_entropy
@@ -23,16 +24,17 @@ from vitbench.interpret.norms import norm_outliers, token_norms
 from vitbench.interpret.occlusion import area_under, occlusion_curve
 from vitbench.interpret.scores import (
     average_precision,
+    compact,
     intersection_over_union,
     object_patches,
     off_centre,
     pointing_game,
 )
 from vitbench.interpret.signed import negative_mass
-from vitbench.outcome import Conditions, Outcome, Standing
+from vitbench.outcome import Conditions, Outcome
 from vitbench.records import Metric
 from vitbench.registry import MAPS
-from vitbench.tasks import train
+from vitbench.tasks import dino, train
 from vitbench.training.loop import drive
 
 BATCH = 100
@@ -52,43 +54,48 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     """
     config = case.interpret
     assert config is not None
-    trained = _train(
-        dataclasses.replace(case, interpret=None),
-        data_dir=conditions.data_dir,
-        on_epoch=conditions.on_epoch,
-    )
-    assert trained.trained is not None
+    trained = _train(dataclasses.replace(case, interpret=None), conditions=conditions)
+    if trained.trained is None:
+        raise InputError(
+            "dino.encoder is 'pixels', which is no model to look at; expected dino, supervised or "
+            "random"
+        )
     outcome.trained, outcome.predictions = trained.trained, trained.predictions
-    outcome.curves = trained.curves
+    outcome.curves, outcome.diagnostics = trained.curves, dict(trained.diagnostics)
     encoder = of_checkpoint(trained.trained, name=case.model.name)
     split = load_split(case.data, split="test", folder=conditions.data_dir)
+    if split.masks is not None and config.object_share < 1:
+        split = split.take(
+            compact(split.masks, share=config.object_share, patch_px=encoder.patch_px)
+        )
     if split.masks is not None and config.off_centre_px > 0:
         split = split.take(off_centre(split.masks, distance_px=config.off_centre_px))
     sums: Sums = {}
     for first, images, masks in _batches(split, encoder, config, device=case.compute.device):
         _look(encoder, images, masks, config=config, first_image=first, sums=sums)
-    _fill(outcome, sums, case=case, accuracy=trained.metrics["test_accuracy"])
+    _fill(outcome, sums, case=case, accuracy=_accuracy(trained))
 
 
 _trained: dict[tuple[Case, Path | None], Outcome] = {}
 
 
-def _train(
-    case: Case, *, data_dir: Path | None, on_epoch: Callable[[Standing], None] | None
-) -> Outcome:
+def _train(case: Case, *, conditions: Conditions) -> Outcome:
     """Train a case, or take the training that this process has done already."""
-    key = (case, data_dir)
+    key = (case, conditions.data_dir)
     if key not in _trained:
         outcome = Outcome()
-        drive(
-            train.steps(
-                case,
-                outcome,
-                data_dir=data_dir,
-                speed_reason="maps are scored, not speed",
-                on_epoch=on_epoch,
+        if case.dino is None:
+            drive(
+                train.steps(
+                    case,
+                    outcome,
+                    data_dir=conditions.data_dir,
+                    speed_reason="maps are scored, not speed",
+                    on_epoch=conditions.on_epoch,
+                )
             )
-        )
+        else:
+            dino.perform(case, outcome, conditions=conditions)
         while len(_trained) >= KEPT_MODELS:
             del _trained[next(iter(_trained))]
         _trained[key] = outcome
@@ -161,6 +168,12 @@ def _describe(seen: Capture) -> dict[str, Tensor]:
     return {name: torch.stack(values, dim=1) for name, values in series.items()}
 
 
+def _accuracy(trained: Outcome) -> Metric:
+    """Of the head that the maps are for; after a training without labels that is the probe."""
+    of_labels = trained.metrics["test_accuracy"]
+    return of_labels if of_labels.value is not None else trained.metrics["linear_accuracy"]
+
+
 SCORES: dict[str, Literal["higher", "lower"]] = {
     "pointing_game": "higher",
     "average_precision": "higher",
@@ -184,4 +197,4 @@ def _fill(outcome: Outcome, sums: Sums, *, case: Case, accuracy: Metric) -> None
     negative = 100.0 * means["negative_mass"].mean().item()
     outcome.metrics["negative_mass"] = Metric(value=negative, unit="%")
     outcome.metrics["test_accuracy"] = accuracy
-    outcome.diagnostics = {name: values.tolist() for name, values in means.items()}
+    outcome.diagnostics |= {name: values.tolist() for name, values in means.items()}

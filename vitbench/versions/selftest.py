@@ -4,6 +4,10 @@ The work is a fixed number of small matrix products, and a slowdown is more of t
 known. The same trials are judged twice: by the rule of `compare-code`, interleaved rounds and a
 second block before an alarm, and by a fixed threshold on the medians of blocks that were taken
 one after the other, as tools do that compare with a stored median.
+
+Both work on one thread. On two cores, with nothing else of ours running, the ratio of a round
+scattered (median absolute deviation, as a standard deviation, of 6000 rounds) by 4.8 % on two
+threads and by 2.0 % on one; of 150 trials a slowdown by 5 % was caught in 54 % and in 97 %.
 """
 
 from __future__ import annotations
@@ -127,11 +131,13 @@ def _ratios(block: Mapping[str, Sequence[float]], name: str) -> list[float]:
 
 
 def products() -> Sample:
-    """Return a way to take the time of products of two small matrices, on the CPU."""
+    """Return a way to take the time of products of two small matrices, on one thread of the CPU."""
     import torch
 
+    from vitbench import device
     from vitbench.measure.clock import DeviceClock
 
+    device.set_threads(1)
     a, b, out = (torch.full((SIDE, SIDE), 0.5) for _ in range(3))
 
     clock = DeviceClock("cpu")
@@ -159,6 +165,7 @@ def to_text(found: Selftest) -> str:
         [
             f" The same code on both sides: {share(wrong.interleaved)} false alarms, "
             f"{100 * at_most(wrong.interleaved, trials):.1f} % at most.",
+            f" Timed on one thread, in blocks of {ROUNDS} rounds; n = {trials} trials of each row.",
             f" {'slower by':<11}{'interleaved rounds':<22}blocks one by one, more than "
             f"{THRESHOLD_PERCENT:g} %",
             *(

@@ -20,8 +20,8 @@ from vitbench.report.figures.canvas import (
 )
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes
-from vitbench.report.numbers import format_estimate, format_value
-from vitbench.report.summary import Column, Table, Values, measured_alike
+from vitbench.report.numbers import format_counts, format_estimate, format_value
+from vitbench.report.summary import Column, Table, measured_alike, values_of
 from vitbench.report.tables import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
 
@@ -108,7 +108,7 @@ def _column(table: Table, metric: str) -> Column | None:
 
 
 def _points(table: Table, metric: str) -> list[Point]:
-    values, points = Values(table.records), []
+    values, points = values_of(table), []
     for row in table.rows:
         costs = values.by_seed(row.arm, metric)
         if costs and row.entries[0] is not None:
@@ -152,9 +152,13 @@ def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figu
             tx, ty, anchor = named[point.arm]
             canvas.text(tx, ty, short(point.arm, 24), classes="name", anchor=anchor)
         canvas.add("</g>")
+    count = format_counts(point.gain.n for point in points)
     title = f"{_words(gain)} against {column_title(cost).rstrip(' ↓')}"
+    measured = (
+        "One seed an arm" if count == "n = 1" else f"Mean and 95 % interval over seeds ({count})"
+    )
     caption = (
-        f"Mean and 95 % interval over seeds. Filled, on the dashed line: the Pareto front of the "
+        f"{measured}. Filled, on the dashed line: the Pareto front of the "
         f"means; no arm is better at the same or lower cost. It is {', '.join(p.arm for p in front)}."
     )
     said = "; ".join(_said(point, gain, cost) for point in points)
@@ -170,7 +174,8 @@ def _words(column: Column) -> str:
 
 def _said(point: Point, gain: Column, cost: Column) -> str:
     given = format_estimate(point.gain, unit=gain.unit)
-    return f"{point.arm}: {given} {gain.unit} at {format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+    spent = f"{format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+    return f"{point.arm}: {given} {gain.unit} at {spent} (n = {point.gain.n})"
 
 
 def _steps(points: list[tuple[float, float]], *, to: float) -> list[tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, Scale, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, shown_arms
-from vitbench.report.numbers import format_value
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
+from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
 WIDTH, HEIGHT = 560, 330
@@ -23,7 +24,6 @@ SMOOTHED_OVER = 40
 
 BY_BLOCK = {"lambda": "Weight λ of the second map of differential attention in every block"}
 """Samples of some models that have one value a block, and what they are."""
-BAND = "The line is the mean over seeds, the band from the lowest to the highest seed."
 
 Curve = tuple[list[Record], NDArray[np.float64]]
 """Records of an arm, and their series: (seeds, points)."""
@@ -52,16 +52,14 @@ class _Series:
     """The series of the arms that are shown, each record read once."""
 
     def __init__(self, table: Table, samples: SamplesOf) -> None:
-        arms = shown_arms(table)
-        self._of: dict[str, list[tuple[Record, dict[str, NDArray[np.float64]]]]] = {
-            arm: [] for arm in arms
-        }
+        self._of: dict[str, list[tuple[Record, dict[str, NDArray[np.float64]]]]] = {}
         wanted = ("test_accuracy", "train_loss", *BY_BLOCK)
-        for record in table.records:
-            if record.arm in self._of and record.status == "ok":
-                found = samples(record)
-                kept = {name: np.asarray(found[name]) for name in wanted if found.get(name)}
-                self._of[record.arm].append((record, kept))
+        for arm, records in sampled(table).items():
+            series = [(record, samples(record)) for record in records]
+            self._of[arm] = [
+                (record, {name: np.asarray(found[name]) for name in wanted if found.get(name)})
+                for record, found in series
+            ]
 
     def get(self, name: str) -> dict[str, Curve]:
         """Return arm -> curve of the arms that have one, as long as the shortest of their seeds."""
@@ -89,7 +87,6 @@ def _by_epoch(table: Table, series: _Series, name: str, title: str, unit: str) -
         name="accuracy",
         title=f"{title} after every epoch",
         axes=("epoch", f"{title.lower()} {unit}"),
-        caption=f"{BAND}{left_out(table)}",
     )
 
 
@@ -111,7 +108,7 @@ def _by_step(table: Table, series: _Series) -> Figure | None:
         name="loss",
         title="Training loss",
         axes=("step", "training loss, nats"),
-        caption=f"{over}{BAND}{left_out(table)}",
+        caption=over,
     )
 
 
@@ -122,7 +119,14 @@ def _by_block(table: Table, series: _Series, name: str) -> Figure | None:
     }
     if not lines:
         return None
-    return _draw(table, lines, name=name, title=BY_BLOCK[name], axes=("block", name), caption=BAND)
+    return _draw(
+        table,
+        lines,
+        name=name,
+        title=BY_BLOCK[name],
+        axes=("block", name),
+        caption="",
+    )
 
 
 def _draw(
@@ -132,7 +136,7 @@ def _draw(
     name: str,
     title: str,
     axes: tuple[str, str],
-    caption: str,
+    caption: str = "",
 ) -> Figure:
     canvas = Canvas(width=WIDTH, height=HEIGHT)
     right = WIDTH - 22 - min(190.0, max(text_px(short(arm, 24)) for arm in lines) * 1.08)
@@ -165,7 +169,19 @@ def _draw(
         _ends(arm, stack.mean(axis=0), len(stack)) for arm, (*_, stack) in lines.items()
     )
     label = f"{title}. {said}."
+    caption += f"{_spread(len(stack) for *_, stack in lines.values())}{left_out(table)}"
     return Figure(name=name, title=title, caption=caption, svg=canvas.svg(label=label))
+
+
+def _spread(counts: Iterable[int]) -> str:
+    """Say what line and band are."""
+    seeds = sorted(set(counts))
+    if seeds[-1] == 1:
+        return "One seed an arm."
+    return (
+        f"The line is the mean over seeds ({format_counts(seeds)}), the band from the lowest to "
+        "the highest seed."
+    )
 
 
 def _ends(arm: str, mean: NDArray[np.float64], seeds: int) -> str:

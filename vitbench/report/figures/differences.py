@@ -7,8 +7,8 @@ from html import escape
 from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
-from vitbench.report.numbers import format_difference
-from vitbench.report.summary import Row, Table, Values
+from vitbench.report.numbers import format_counts, format_difference
+from vitbench.report.summary import Row, Table, values_of
 from vitbench.report.tables import column_title
 
 ROW_PX = 30
@@ -29,11 +29,15 @@ def draw_differences(table: Table, samples: SamplesOf) -> list[Figure]:
     column = table.columns[0]
     title = column_title(column)
     margin = table.plan.margins.get(column.metric)
-    caption = (
-        "Mean and interval of the differences paired by seed, widened by Holm over the arms. "
-        + ", ".join(f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict))
-        + "."
+    count = format_counts(row.comparison.difference.n for row in rows if row.comparison)
+    measured = (
+        "Differences of one seed"
+        if count == "n = 1"
+        else f"Mean and interval of the differences paired by seed ({count}), widened by Holm over "
+        "the arms"
     )
+    signs = [f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict)]
+    caption = f"{measured}. {', '.join(signs)}."
     if margin is not None:
         caption += " The band is the margin within which a difference does not matter."
     if there > MAX_ROWS:
@@ -58,7 +62,8 @@ def _said(row: Row, table: Table) -> str:
     assert row.comparison is not None
     column = table.columns[0]
     difference = format_difference(row.comparison, better=column.better, unit=column.unit)
-    return f"{row.arm} {difference}, {row.comparison.describe()}"
+    count = f"n = {row.comparison.difference.n}"
+    return f"{row.arm} {difference}, {count}, {row.comparison.describe()}"
 
 
 def _canvas(table: Table, rows: list[Row]) -> Canvas:
@@ -84,7 +89,7 @@ def _canvas(table: Table, rows: list[Row]) -> Canvas:
         )
     canvas.x_axis(x, y=bottom, title=f"Δ {column_title(column)}")
     canvas.line(x(0), 8, x(0), bottom, "zero")
-    values = Values(table.records)
+    values = values_of(table)
     theirs = values.records(table.plan.baseline)
     for place, row in enumerate(rows):
         comparison = row.comparison

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from html import escape
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, shown_arms
-from vitbench.report.numbers import format_value
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
+from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
 WIDTH, ROW_PX = 560, 26
@@ -22,12 +23,11 @@ LOGARITHMIC_FROM = 8.0
 def draw_latencies(table: Table, samples: SamplesOf) -> list[Figure]:
     """Draw one figure for each series of times; none where the records have none."""
     found: dict[str, dict[str, list[tuple[Record, NDArray[np.float64]]]]] = {}
-    for record in table.records:
-        if record.arm in shown_arms(table) and record.status == "ok" and _is_timed(record):
-            for name, series in samples(record).items():
-                if name.endswith(ENDING) and len(series) > 1 and min(series) > 0:
-                    of_arm = found.setdefault(name, {}).setdefault(record.arm, [])
-                    of_arm.append((record, np.asarray(series, dtype=np.float64)))
+    for record in itertools.chain.from_iterable(sampled(table).values()):
+        for name, series in samples(record).items() if _is_timed(record) else ():
+            if name.endswith(ENDING) and len(series) > 1 and min(series) > 0:
+                of_arm = found.setdefault(name, {}).setdefault(record.arm, [])
+                of_arm.append((record, np.asarray(series, dtype=np.float64)))
     return [_draw(table, name, arms) for name, arms in sorted(found.items())]
 
 
@@ -67,13 +67,14 @@ def _draw(
         )
         canvas.add(f'<circle cx="{px(x(median))}" cy="{px(y)}" r="4.5" class="point"/>')
         canvas.add("</g>")
+    count = format_counts(len(records) for records in arms.values())
     title = f"Every {name.removesuffix(ENDING).replace('_', ' ')} that was measured"
     said = "; ".join(_said(arm, shares[arm], pooled[arm].size) for arm in ordered)
     return Figure(
         name=f"spread-{name}",
         title=title,
         caption="Point: median; box: middle half; line: from 5 % to 95 % of the samples of all "
-        f"seeds.{left_out(table)}",
+        f"seeds ({count}).{left_out(table)}",
         svg=canvas.svg(label=f"{title}, ms. {said}."),
     )
 

@@ -7,12 +7,14 @@ from html import escape
 
 from vitbench.records import Record
 from vitbench.report.figures.canvas import px
-from vitbench.report.summary import Table, once
+from vitbench.report.summary import Table, once, values_of
 
 COLOURS = 7
 """Colours there are; with the dashes, four times as many arms can be told apart."""
 MAX_ARMS = 12
 """More lines than these cannot be told apart."""
+MAX_SEEDS = 20
+"""Of more seeds, the first are drawn where a figure shows every sample."""
 
 SYMBOLS = {
     "better": "▲",
@@ -39,18 +41,35 @@ def _places(table: Table) -> dict[str, int]:
 
 @once
 def shown_arms(table: Table) -> list[str]:
-    """Choose the arms of a figure: all, or the baseline and the best where there are too many."""
-    arms = [row.arm for row in table.rows]
+    """Choose the arms of a figure: all with a result, or the baseline and the best of very many."""
+    arms = _having(table)
     if len(arms) <= MAX_ARMS:
         return arms
     best = [arm for arm in arms if arm != table.plan.baseline][: MAX_ARMS - 1]
     return [arm for arm in arms if arm in best or arm == table.plan.baseline]
 
 
+def _having(table: Table) -> list[str]:
+    return [row.arm for row in table.rows if row.n]
+
+
+@once
+def sampled(table: Table) -> dict[str, list[Record]]:
+    """Choose the records whose samples are drawn: arm -> those of its first seeds that are ok."""
+    values = values_of(table)
+    return {
+        arm: [record for record in values.records(arm) if record.status == "ok"][:MAX_SEEDS]
+        for arm in shown_arms(table)
+    }
+
+
 def left_out(table: Table) -> str:
-    """Say how many arms a figure does not show: ` The best 12 of 50 arms.`, or nothing."""
-    shown, there = len(shown_arms(table)), len(table.rows)
-    return "" if shown == there else f" Of {there} arms, the baseline and the best {shown - 1}."
+    """Say what a figure of samples does not show: ` Of 50 arms, the baseline and the best 11.`"""
+    shown, there = len(shown_arms(table)), len(_having(table))
+    said = "" if shown == there else f" Of {there} arms, the baseline and the best {shown - 1}."
+    if max((row.n for row in table.rows), default=0) > MAX_SEEDS:
+        said += f" Of each arm, the first {MAX_SEEDS} seeds."
+    return said
 
 
 def sources(records: Iterable[Record]) -> str:

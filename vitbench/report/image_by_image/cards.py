@@ -1,4 +1,4 @@
-"""A gallery as one picture: images, and what two classifiers said of them."""
+"""One picture of cards: images, and what two classifiers said of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vitbench.report.pair import Exhibit, Ranking
+from vitbench.report.image_by_image.pair import Exhibit, Ranking
 
 if TYPE_CHECKING:
     from PIL import ImageDraw
@@ -22,8 +22,8 @@ PAPER, INK, FAINT = "#ffffff", "#1b1f24", "#5b6470"
 RIGHT, WRONG = "#b7e1cd", "#e3e6ea"
 
 
-def draw_exhibits(exhibits: Sequence[Exhibit], *, title: str, sides: tuple[str, str]) -> bytes:
-    """Draw a gallery: each image with the top-5 list of either side, the right class marked.
+def draw_cards(exhibits: Sequence[Exhibit], *, title: str, sides: tuple[str, str]) -> bytes:
+    """Draw a card for each image, with the top-5 list of either side, the right class marked.
 
     sides: what the two classifiers are called
     returns: a PNG; the same exhibits give the same bytes

@@ -13,9 +13,9 @@ from test_pair import CLASSES, PLAN, said, stored
 
 from vitbench.errors import InputError
 from vitbench.records import Store
-from vitbench.report.exhibits import CARD_PX, COLUMNS, HEAD_PX, RIGHT, draw_exhibits
-from vitbench.report.galleries import write_galleries
-from vitbench.report.pair import Exhibit
+from vitbench.report.image_by_image.cards import CARD_PX, COLUMNS, HEAD_PX, RIGHT, draw_cards
+from vitbench.report.image_by_image.page import write_galleries
+from vitbench.report.image_by_image.pair import Exhibit
 from vitbench.report.summary import build_tables
 
 TARGET = np.arange(60) % 3
@@ -36,7 +36,7 @@ def exhibit(truth: str = "ring") -> Exhibit:
 
 def drawn(exhibits: list[Exhibit]) -> np.ndarray:
     """The pixels of a gallery."""
-    png = draw_exhibits(exhibits, title="A title", sides=("clip", "resnet"))
+    png = draw_cards(exhibits, title="A title", sides=("clip", "resnet"))
     return np.array(Image.open(io.BytesIO(png)))
 
 
@@ -70,7 +70,7 @@ def test_the_image_is_on_its_card():
 def test_the_same_exhibits_give_the_same_bytes():
     """No date, no chance."""
     one, two = (
-        draw_exhibits([exhibit()], title="A title", sides=("clip", "resnet")) for _ in range(2)
+        draw_cards([exhibit()], title="A title", sides=("clip", "resnet")) for _ in range(2)
     )
     assert one == two
 

@@ -1,4 +1,4 @@
-"""Galleries of a study of classifiers: what one gets right and the other wrong, and a page of it."""
+"""What one classifier gets right and another wrong, as pictures and on a page."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import jinja2
 from vitbench.errors import InputError
 from vitbench.files import write_whole
 from vitbench.records import Store
-from vitbench.report.exhibits import draw_exhibits
+from vitbench.report.image_by_image.cards import draw_cards
+from vitbench.report.image_by_image.pair import Pair, Side, find_pairs
 from vitbench.report.numbers import format_value
-from vitbench.report.pair import Pair, Side, find_pairs
 from vitbench.report.summary import Table
 
 FOLDER = "galleries"
 MAX_CLASSES = 50
 """Of more classes, those are on the page in which the two differ most."""
-TEMPLATE = "galleries.html"
+TEMPLATE = "page.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def _write_gallery(
         return None, title, count
     path = folder / f"{table.name}-{winner.record.arm}_better-s{pair.seed}.png"
     arms = (pair.ours.record.arm, pair.baseline.record.arm)
-    write_whole(path, draw_exhibits(exhibits, title=title, sides=arms))
+    write_whole(path, draw_cards(exhibits, title=title, sides=arms))
     return path, title, count
 
 
@@ -141,7 +141,7 @@ def _architecture(side: Side) -> dict[str, Any]:
 
 def _render(table: Table, pair: Pair, sections: list[dict[str, Any]]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vitbench.report", "templates"),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,50 @@
+"""How it is known that nothing is said of an image."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from dinos import (
+    CONFIG,
+    trained,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitbench.device import generator
+from vitbench.training.collapse import CollapsedError, check_not_collapsed, spread
+from vitbench.training.dino import DinoCurves
+
+seeds = st.integers(0, 2**31)
+
+
+def test_a_teacher_that_is_not_sharpened_collapses_and_is_told():
+    """A warm teacher says the same of every image, which no loss shows."""
+    config = dataclasses.replace(
+        CONFIG, epochs=30, teacher_temperature=5.0, final_teacher_temperature=5.0
+    )
+    _, curves = trained(config)
+    with pytest.raises(CollapsedError, match="nats of information on which image"):
+        check_not_collapsed(curves)
+
+
+def test_features_that_are_all_the_same_are_told():
+    """Though the head behind them might make much of small differences; short trainings are not judged."""
+    curves = DinoCurves(information=[2.0], feature_std=[0.001], teacher_entropy=[1.0], steps=100)
+    with pytest.raises(CollapsedError, match="features of different images are the same"):
+        check_not_collapsed(curves)
+    check_not_collapsed(dataclasses.replace(curves, steps=99))
+    check_not_collapsed(dataclasses.replace(curves, feature_std=[0.5]))
+
+
+@given(seeds, st.floats(0.01, 100))
+def test_spread_is_of_directions(seed, factor):
+    """0 for one direction, 1 for directions at random, whatever the lengths."""
+    draws = torch.randn(500, 6, generator=generator(seed, "f"))
+    assert spread(draws) == pytest.approx(1, abs=0.02)
+    assert spread(draws * factor) == pytest.approx(spread(draws), abs=1e-6)
+    lengths = torch.rand(500, 1, generator=generator(seed, "l")) + 0.1
+    assert spread(draws[:1] * lengths) == pytest.approx(0, abs=1e-3)
+    assert 0 < spread(draws.abs()) < 0.9

@@ -1,0 +1,100 @@
+"""The pytest plugin: options, the `run_case` fixture, progress, and the table at the end.
+
+The only package that knows pytest. It is imported in every pytest session of an environment
+that has vitbench, so it imports no torch, numpy or pandas until a study is really run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vitbench.errors import InputError
+from vitbench.pytest_plugin.options import add_options, check_options, find_settings
+from vitbench.pytest_plugin.session import STUDY, Session
+from vitbench.pytest_plugin.summary import Summary
+
+if TYPE_CHECKING:
+    from vitbench.case import Case
+    from vitbench.records import Record
+    from vitbench.study import Cell, Study
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--study-NAME` and the ini setting `study_name` for every option."""
+    add_options(parser)
+
+
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Name the option that an unknown `--study-…` was meant to be."""
+    check_options(args)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings once; a wrong one ends the session before anything is collected."""
+    config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    # What is left out of a dataset is told, and does not end a run where warnings are errors.
+    config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
+    if worker := getattr(config, "workerinput", None):
+        sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
+    session = Session(config, find_settings(config))
+    config.pluginmanager.register(session, "vitbench_session")
+    if not session.is_worker:
+        config.pluginmanager.register(Summary(session), "vitbench_summary")
+
+
+def _session(config: pytest.Config) -> Session:
+    session: Session = config.pluginmanager.getplugin("vitbench_session")
+    return session
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Turn `@study.cases` into parameters: every arm and seed of the study."""
+    study: Study | None = getattr(metafunc.function, "vitbench_study", None)
+    if study is None:
+        return
+    session = _session(metafunc.config)
+    session.note_overridden(study)
+    try:
+        cells = study.expand(
+            budget=session.settings.budget,
+            seeds=session.settings.seeds,
+            settings=session.settings.case_settings(),
+        )
+    except InputError as error:
+        mistake = f"study {study.name}: {error}"
+        session.mistakes.append(mistake)
+        parameters = [pytest.param(None, id="mistake", marks=pytest.mark.vitbench_study(mistake))]
+    else:
+        parameters = [
+            pytest.param(cell.case, id=cell.id, marks=pytest.mark.vitbench_study(cell))
+            for cell in cells
+        ]
+    metafunc.parametrize("case", parameters)
+
+
+@pytest.fixture
+def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
+    """Run a case of a study, or take its record from the store, and return the record.
+
+    A case that did not end well fails the test in one line; its record is kept all the same.
+    """
+    marker = request.node.get_closest_marker(STUDY)
+    if marker is None:
+        pytest.fail("run_case needs a test decorated with @study.cases", pytrace=False)
+    cell: Cell | str = marker.args[0]
+    session = _session(request.config)
+    if isinstance(cell, str):
+        pytest.fail(cell, pytrace=False)
+
+    def run(case: Case) -> Record:
+        __tracebackhide__ = True
+        return session.run(dataclasses.replace(cell, case=case), request.node)
+
+    return run

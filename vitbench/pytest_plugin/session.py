@@ -1,0 +1,217 @@
+"""A pytest session that runs studies: what it collects, how cells are run, which records are new."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from vitbench.errors import InputError
+from vitbench.settings import Settings
+
+if TYPE_CHECKING:
+    from vitbench.case import Case
+    from vitbench.obtain import Obtained
+    from vitbench.outcome import Outcome
+    from vitbench.records import Record, Store
+    from vitbench.study import Cell, Study
+
+STUDY = "vitbench_study"
+"""The marker of a test that is a cell."""
+
+
+class Session:
+    """One pytest session: collects cells, runs them, and hears of all that were run."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.mistakes: list[str] = []
+        self.overridden: list[str] = []
+        self.written: dict[Path, Path] = {}
+        self.damaged: list[str] = []
+        self.reused = 0
+        self.items: list[pytest.Item] = []
+        self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this is a process of pytest-xdist that runs cells for another."""
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def workers(self) -> int:
+        """Processes that run cells side by side."""
+        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+    def run(self, cell: Cell, item: pytest.Item) -> Record:
+        """Obtain the record of a cell and tell the controller where it lies."""
+        __tracebackhide__ = True
+        from vitbench import device
+        from vitbench.environment import cores
+        from vitbench.records import Store
+
+        if self.workers > 1:
+            device.set_threads(max(1, cores() // self.workers))
+        store = Store(self.settings.results)
+        try:
+            store.check_writable()
+            obtained = self.obtain(cell, item, store=store)
+        except InputError as error:
+            if "cannot write" in str(error):
+                item.session.shouldstop = str(error)
+            pytest.fail(str(error), pytrace=False)
+        item.user_properties += [
+            ("vitbench_record", str(obtained.path)),
+            ("vitbench_study_file", str(item.path)),
+            ("vitbench_reused", obtained.reused),
+            ("vitbench_damaged", [str(path) for path in store.set_aside]),
+        ]
+        if obtained.defect is not None:
+            raise obtained.defect
+        record = obtained.record
+        if record.status == "skipped":
+            pytest.skip(str(record.error))
+        if record.status != "ok":
+            again = "; repeat it with --study-rerun failed" if obtained.reused else ""
+            pytest.fail(f"{record.status}: {record.error}{again}", pytrace=False)
+        return record
+
+    def obtain(self, cell: Cell, item: pytest.Item, *, store: Store) -> Obtained:
+        """Obtain a record; with --study-fuse-seeds those of the arm's other seeds, too."""
+        from vitbench.obtain import obtain_seeds
+
+        if done := self.fused.pop((item.path, cell.study, cell.arm, cell.case), None):
+            return done
+        fused = self.settings.fuse_seeds and self.settings.rerun != "none"
+        cells = [cell, *(self.other_seeds(cell, item) if fused else [])]
+        obtained, *others = obtain_seeds(
+            cells,
+            store=store,
+            rerun=self.settings.rerun,
+            data_dir=self.settings.data_dir,
+            study_file=item.path,
+            workers=self.workers,
+            on_epoch=lambda cell, progress: self.show(
+                progress.line(f"{cell.study} {cell.id}"), passing=True
+            ),
+            on_separate=self.show,
+            on_ran=self.draw if self.settings.gallery else None,
+        )
+        for other, record in zip(cells[1:], others, strict=True):
+            self.fused[item.path, other.study, other.arm, other.case] = record
+        return obtained
+
+    def draw(self, path: Path, outcome: Outcome) -> None:
+        """Draw the gallery of a cell that was trained."""
+        if outcome.trained is None:
+            return
+        from vitbench.gallery.cells import write_cell_gallery
+
+        page = write_cell_gallery(
+            path,
+            outcome.trained,
+            count=self.settings.gallery,
+            data_dir=self.settings.data_dir,
+        )
+        if page is not None:
+            self.show(f"gallery: {page}")
+
+    def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
+        """List the cells of this session that are the same but for their seed."""
+        markers = [
+            other.get_closest_marker(STUDY) for other in self.items if other.path == item.path
+        ]
+        cells: list[Cell] = [marker.args[0] for marker in markers if marker is not None]
+        others = {
+            other.case.seed: other
+            for other in cells
+            if (other.study, other.arm) == (cell.study, cell.arm)
+            and dataclasses.replace(other.case, seed=cell.case.seed) == cell.case
+        }
+        return [other for seed, other in others.items() if seed != cell.case.seed]
+
+    def show(self, text: str, *, passing: bool = False) -> None:
+        """Show a line; one that is `passing` is overwritten by the next on a terminal."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or reporter.verbosity < 0 or self.is_worker:
+            return
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            if passing and sys.stdout.isatty():
+                reporter.rewrite(text, erase=True)
+            else:
+                reporter.ensure_newline()
+                reporter.write_line(text)
+
+    # collection -----------------------------------------------------------------------------
+
+    def note_overridden(self, study: Study) -> None:
+        """Remember settings that a study's own arms override, or that its task does not have.
+
+        What an arm calculates may follow from the setting.
+        """
+        given = self.settings.case_settings().keys()
+        settings = [item for arm in study.arms.values() for item in arm.items()]
+        reasons = {
+            "whose arms set it": given & {path for path, value in settings if not callable(value)},
+            f"whose task is {study.base.task}": given - study.base.settings().keys(),
+        }
+        for reason, lost in reasons.items():
+            if lost:
+                paths = ", ".join(sorted(lost))
+                self.overridden.append(f"{paths} has no effect in study {study.name}, {reason}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self) -> None:
+        """End the session in one line when a study cannot be what was asked for.
+
+        A worker of pytest-xdist must go on: there, the study's one item fails with the line.
+        """
+        if self.mistakes and not self.is_worker:
+            raise pytest.UsageError(self.mistakes[0])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember what is going to be run."""
+        self.items = session.items
+
+    def pytest_report_header(self) -> str | None:
+        """Say what decides the results."""
+        settings = self.settings
+        parts = [
+            f"budget {settings.budget}",
+            f"dataset {settings.dataset}" if settings.dataset else None,
+            f"seeds {settings.seeds}" if settings.seeds else None,
+            f"model {settings.model}" if settings.model else None,
+            f"device {settings.device or 'auto'}",
+            f"precision {settings.precision or 'auto'}",
+            "seeds fused" if settings.fuse_seeds else None,
+            f"galleries of {settings.gallery}" if settings.gallery else None,
+            *settings.assignments,
+            f"rerun {settings.rerun}",
+            f"data {settings.data_dir}" if settings.data_dir else None,
+            f"results {settings.results}",
+            f"baseline {settings.compare}" if settings.compare else None,
+        ]
+        return "vitbench: " + " · ".join(part for part in parts if part)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Warn of settings that have no effect."""
+        return [f"vitbench: {line}" for line in self.overridden]
+
+    # the end --------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Hear of a record; under xdist this is how the controller knows."""
+        if report.when != "call":
+            return
+        properties = dict(report.user_properties)
+        if "vitbench_record" in properties:
+            path = Path(str(properties["vitbench_record"]))
+            self.written[path] = Path(str(properties["vitbench_study_file"]))
+            self.reused += bool(properties["vitbench_reused"])
+            self.damaged += cast("list[str]", properties["vitbench_damaged"])

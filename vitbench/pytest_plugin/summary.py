@@ -1,0 +1,140 @@
+"""The end of a session: tables, what the baseline says to them, and where everything lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vitbench.errors import InputError
+from vitbench.pytest_plugin.session import Session
+
+if TYPE_CHECKING:
+    from vitbench.report.summary import Table
+    from vitbench.settings import Tracker
+
+
+class Summary:
+    """Tells what a session's records say; not in the workers of pytest-xdist."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.settings = session.settings
+        self.judgement: str | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Compare with the baseline; a regression is the exit code of a session that went well."""
+        base = self.settings.compare
+        if base is None or session.config.option.collectonly:
+            return
+        from vitbench.compare.session import judge
+
+        try:
+            self.judgement, code = judge(
+                base, self.settings.results, ran=self.session.written, environment=os.environ
+            )
+        except InputError as error:
+            self.judgement, code = f"vitbench: {error}", int(pytest.ExitCode.USAGE_ERROR)
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = code
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print one table for each study, what the baseline says to it, and where records lie."""
+        for line in self.lines():
+            terminalreporter.write_line(line)
+
+    def lines(self) -> Iterator[str]:
+        """Give the lines of the summary."""
+        for path in self.session.damaged:
+            yield f"damaged record, run again; its bytes are kept in {path}"
+        written = self.session.written
+        tables = self.tables() if written else []
+        for table in tables:
+            from vitbench.report.tables import to_text
+
+            yield from ("", to_text(table), *self.galleries(table))
+        if self.judgement is not None:
+            yield from ("", self.judgement)
+        if not written:
+            return
+        made = len(written) - self.session.reused
+        ran = f"({made} cells run, {self.session.reused} reused)"
+        yield f" {self.settings.results} {ran} · {self.report(tables)}"
+        if self.settings.track is not None:
+            yield f" {self.track(self.settings.track)}"
+
+    def tables(self) -> list[Table]:
+        """Build the tables that have a record of this session.
+
+        Current records of deselected arms and seeds count, too: a session of one arm ends
+        with the whole table, if the other arms are there.
+        """
+        from vitbench.fingerprint import is_current
+        from vitbench.records import DamagedRecordError, Store
+        from vitbench.report.tables import build_tables
+
+        store = Store(self.settings.results)
+        records = [store.read(path) for path in self.session.written]
+        keys = {record.key for record in records}
+        folders = {path.parent: study_file for path, study_file in self.session.written.items()}
+        for folder, study_file in folders.items():
+            for path in set(folder.glob("*.json")) - set(self.session.written):
+                with suppress(DamagedRecordError, InputError):  # nothing that was asked for
+                    if is_current(record := store.read(path), study_file=study_file):
+                        records.append(record)
+        return [
+            table
+            for table in build_tables(records)
+            if any(record.key in keys for record in table.records)
+        ]
+
+    def galleries(self, table: Table) -> list[str]:
+        """Write the galleries of a study of classifiers, and say what is in them and where."""
+        if all(record.about is None for record in table.records):
+            return []
+        from vitbench.records import DamagedRecordError, Store
+        from vitbench.report.image_by_image.page import write_galleries
+
+        try:
+            written = write_galleries(table, Store(self.settings.results))
+        except (InputError, DamagedRecordError) as error:
+            return [f" no galleries: {error}"]
+        if written is None:
+            return []
+        return [*(f" {line}" for line in written.lines), f" galleries: {written.page}"]
+
+    def report(self, tables: list[Table]) -> str:
+        """Write the report that was asked for, and say where it is, or how to have one."""
+        results = self.settings.results
+        if self.settings.report is None:
+            return f"next: vitbench report {results} -o report"
+        from vitbench.reading import Shelf
+        from vitbench.records import Store
+        from vitbench.report.page import write_report
+
+        store = Store(results)
+        files = [store.path(record) for table in tables for record in table.records]
+        try:
+            return f"report: {write_report(Shelf(results, files=files), self.settings.report)}"
+        except InputError as error:
+            return f"no report: {error}"
+
+    def track(self, tracker: Tracker) -> str:
+        """Send the session's records to a tracker, and say what comes next."""
+        from vitbench.exchange.trackers import track
+        from vitbench.records import Store
+
+        store = Store(self.settings.results)
+        try:
+            then = track(
+                [store.read(path) for path in self.session.written],
+                tracker=tracker,
+                results=self.settings.results,
+            )
+        except InputError as error:
+            return f"not tracked: {error}"
+        return f"{len(self.session.written)} runs for {tracker} · next: {then}"

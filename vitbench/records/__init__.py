@@ -1,0 +1,28 @@
+"""Records: what one case gave, as one validated JSON file, with its predictions beside it."""
+
+from vitbench.records.predictions import Pictures, Predictions
+from vitbench.records.record import (
+    SCHEMA,
+    DamagedRecordError,
+    Metric,
+    PredictionsFile,
+    Record,
+    Status,
+    json_schema,
+    record_stem,
+)
+from vitbench.records.store import Store
+
+__all__ = [
+    "SCHEMA",
+    "DamagedRecordError",
+    "Metric",
+    "Pictures",
+    "Predictions",
+    "PredictionsFile",
+    "Record",
+    "Status",
+    "Store",
+    "json_schema",
+    "record_stem",
+]

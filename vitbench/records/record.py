@@ -1,0 +1,163 @@
+"""One record: what one case gave, and how it is written as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from vitbench.errors import InputError, nearest
+from vitbench.study import Plan
+
+SCHEMA = "vitbench.record/1"
+Status = Literal["ok", "failed", "oom", "timeout", "skipped"]
+
+
+class DamagedRecordError(Exception):
+    """A file that should be a record cannot be read as one."""
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One number: `value` is None, with the `reason`, where it could not be had."""
+
+    value: float | None
+    unit: str = ""
+    better: Literal["higher", "lower", "neither"] = "neither"
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"metric value {self.value} is not finite; give None and the reason")
+        if self.value is None and not self.reason:
+            raise ValueError("a metric without a value needs the reason")
+
+
+class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The per-image predictions beside a record: file name and SHA-256 of its bytes.
+
+    pictures: file of some of the images, named by the SHA-256 of its bytes
+    """
+
+    file: str
+    sha256: str
+    pictures: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What one case gave.
+
+    case: the complete case, defaults included, device and precision resolved
+    key: SHA-256 of study, version, case and the data's fingerprint
+    code: SHA-256 of the syntax trees of the code that the result depends on
+    samples: series of numbers, such as the training loss of every step
+    plan: what a table needs to know of the study
+    about: what was run, in words and lists: the parts of a model
+    """
+
+    study: str
+    arm: str
+    seed: int
+    budget: str
+    case: dict[str, Any]
+    key: str
+    code: str
+    status: Status
+    error: str | None
+    metrics: dict[str, Metric]
+    samples: dict[str, list[float]]
+    environment: dict[str, Any]
+    started: str
+    duration_s: float
+    plan: Plan
+    predictions: PredictionsFile | None = None
+    about: dict[str, Any] | None = None
+    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        for name, series in self.samples.items():
+            if not all(map(math.isfinite, series)):
+                raise ValueError(f"samples {name!r} are not all finite")
+        if (self.status == "ok") != (self.error is None):
+            raise ValueError(f"status {self.status!r} with error {self.error!r}")
+        for part in (self.environment.get("machine"), self.study, self.budget, self.arm):
+            if not isinstance(part, str) or part in ("", ".", "..") or set(part) & set("/\\\0"):
+                raise ValueError(f"{part!r} cannot be part of a record's path")
+
+    def __repr__(self) -> str:
+        """Say which record it is; pytest prints this where an assertion on it fails."""
+        return f"<Record {self.study}/{self.arm}-s{self.seed} {self.status}>"
+
+    def metric(self, name: str) -> float:
+        """Return a metric's value; raises InputError for an unknown one or one without a value."""
+        if name not in self.metrics:
+            raise InputError(f"no metric {name!r} in this record; {nearest(name, self.metrics)}")
+        metric = self.metrics[name]
+        if metric.value is None:
+            raise InputError(f"metric {name!r} has no value: {metric.reason}")
+        return metric.value
+
+    @property
+    def machine(self) -> str:
+        """The machine's name, which is also the name of its folder."""
+        return str(self.environment["machine"])
+
+    @property
+    def stem(self) -> str:
+        """The file name without suffix."""
+        return record_stem(arm=self.arm, seed=self.seed, key=self.key)
+
+    def to_bytes(self) -> bytes:
+        """Encode as JSON, one field a line; raises ValueError for NaN and infinity anywhere."""
+        fields = msgspec.to_builtins(self)
+        if self.about is None:  # as before there was such a field
+            del fields["about"]
+        order = ["schema", *(name for name in fields if name != "schema")]
+        lines = (
+            f'"{name}": '
+            + json.dumps(fields[name], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            for name in order
+        )
+        text = "{" + ",\n ".join(lines) + "}\n"
+        return text.encode(errors="replace")  # a file name that is not UTF-8 must not lose a run
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Record:
+        """Decode a record, which ends with a line break, as every whole file does.
+
+        raises: InputError for one of a newer schema, DamagedRecordError for anything
+            that is not a record
+        """
+        try:
+            schema = msgspec.json.decode(data, type=_Schema).schema
+            if schema != SCHEMA and re.fullmatch(r"vitbench\.record/[1-9][0-9]*", schema):
+                raise InputError(
+                    f"schema {schema}; this vitbench reads {SCHEMA}, a newer reads both"
+                )
+            if schema != SCHEMA:
+                raise DamagedRecordError(f"schema {schema!r} is not {SCHEMA!r}")
+            if not data.endswith(b"\n"):
+                raise DamagedRecordError("the end is missing")
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise DamagedRecordError(str(error)) from error
+
+
+class _Schema(msgspec.Struct):
+    schema: str
+
+
+def record_stem(*, arm: str, seed: int, key: str) -> str:
+    """Return the name of a record's file, without suffix."""
+    return f"{arm}-s{seed}-{key[:8]}"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a record, as shipped in `vitbench/record.schema.json`."""
+    schema = msgspec.json.schema(Record)
+    record = schema["$defs"]["Record"]
+    record["properties"]["schema"] = {"const": SCHEMA}
+    record["required"].append("schema")
+    return schema
