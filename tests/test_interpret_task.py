@@ -5,32 +5,30 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from tiny import tiny
 
-from vitbench import device, run
+from vitbench import run
 from vitbench.case import Case
 from vitbench.configs.interpret import InterpretConfig
 from vitbench.errors import InputError
 from vitbench.registry import MAPS
 from vitbench.tasks import interpret
 
-TINY = {
-    "model.width": 16,
-    "model.depth": 2,
-    "model.num_heads": 2,
-    "model.patch": 8,
-    "data.train_images": 40,
-    "data.test_images": 30,
-    "train.epochs": 1,
-    "train.batch_size": 20,
-    "interpret.images": 20,
-    "interpret.occlusion_steps": 2,
+SMALL = {
+    "model__depth": 2,
+    "data__train_images": 40,
+    "data__test_images": 30,
+    "train__epochs": 1,
+    "train__batch_size": 20,
+    "interpret__method": "rollout",
+    "interpret__images": 20,
+    "interpret__occlusion_steps": 2,
 }
 SCORES = ("pointing_game", "average_precision", "iou", "insertion", "deletion")
 
 
-def tiny(**settings) -> Case:
-    dotted = {path.replace("__", "."): value for path, value in settings.items()}
-    return device.resolve(Case.of(settings={**TINY, **dotted}))
+def small(**settings) -> Case:
+    return tiny(**{**SMALL, **settings})
 
 
 def values(case: Case) -> dict[str, float | None]:
@@ -47,34 +45,34 @@ def test_every_map_of_a_model_is_scored_on_one_training(monkeypatch):
     monkeypatch.setattr(
         interpret.train, "steps", lambda *a, **k: trainings.append(a) or steps(*a, **k)
     )
-    scores = {name: values(tiny(interpret__method=name)) for name in MAPS.names()}
+    scores = {name: values(small(interpret__method=name)) for name in MAPS.names()}
     assert len(trainings) == 1
     for of_method in scores.values():
         assert all(0 <= of_method[name] <= 100 for name in SCORES)
     assert len({tuple(of_method[name] for name in SCORES) for of_method in scores.values()}) > 5
     assert len({of_method["test_accuracy"] for of_method in scores.values()}) == 1
     interpret._trained.clear()
-    assert values(tiny(interpret__method="attribution")) == scores["attribution"]
-    values(tiny(interpret__method="attribution", train__epochs=2))
+    assert values(small(interpret__method="attribution")) == scores["attribution"]
+    values(small(interpret__method="attribution", train__epochs=2))
     assert len(trainings) == 3
 
 
 def test_a_record_tells_what_the_layers_do():
     """A value a block of distance, entropy, long tokens and negative mass."""
-    outcome = run.run(tiny(model__name="diffvit"))
+    outcome = run.run(small(model__name="diffvit"))
     for name in ("attention_distance_px", "attention_entropy_nats", "norm_outliers"):
         assert len(outcome.diagnostics[name]) == 2
     negative = outcome.diagnostics["negative_mass"]
     assert outcome.metrics["negative_mass"].value == pytest.approx(50 * sum(negative))
     assert negative[0] > 0
-    assert values(tiny())["negative_mass"] == 0
+    assert values(small())["negative_mass"] == 0
 
 
 def test_modes_of_a_differential_model_score_differently():
     """Signed, relu, plus and minus are different maps of one model."""
     case = {"model__name": "diffvit", "interpret__method": "last_layer"}
     scores = [
-        values(tiny(**case, interpret__mode=mode))["average_precision"]
+        values(small(**case, interpret__mode=mode))["average_precision"]
         for mode in ("signed", "relu", "plus", "minus")
     ]
     assert len(set(scores)) == 4
@@ -90,7 +88,7 @@ def test_data_without_masks_has_occlusion_scores_alone(monkeypatch):
         return dataclasses.replace(load(*arguments, **how), masks=None)
 
     monkeypatch.setattr(interpret, "load_split", without)
-    outcome = run.run(tiny())
+    outcome = run.run(small())
     assert outcome.metrics["insertion"].value is not None
     assert outcome.metrics["pointing_game"].value is None
     assert "does not know where its objects are" in outcome.metrics["pointing_game"].reason
@@ -98,9 +96,9 @@ def test_data_without_masks_has_occlusion_scores_alone(monkeypatch):
 
 def test_batches_do_not_matter(monkeypatch):
     """Scores are means over images, however many are looked at together."""
-    whole = values(tiny(interpret__method="random"))
+    whole = values(small(interpret__method="random"))
     monkeypatch.setattr(interpret, "BATCH", 7)
-    for name, value in values(tiny(interpret__method="random")).items():
+    for name, value in values(small(interpret__method="random")).items():
         assert value == pytest.approx(whole[name], rel=1e-5)
 
 
