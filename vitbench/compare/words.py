@@ -187,7 +187,7 @@ def _statistics(gate: Gate) -> list[str]:
     timed = [f for f in gate.findings if f.kind == "timed" and f.comparison is not None]
     if any(finding.rounds for finding in timed):
         said.append(
-            "Latency: both codes in the same rounds, in random order, on one thread; [ ] are 95 % "
+            "Latency: both codes in the same rounds, in random order, on one core; [ ] are 95 % "
             "intervals of the median ratio. An alarm needs a second block of rounds that says the same."
         )
     if any(not finding.rounds for finding in timed):
