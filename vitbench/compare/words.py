@@ -17,7 +17,7 @@ from vitbench.report.summary import Column
 from vitbench.report.tables import column_title
 from vitbench.report.terminal import printable
 
-HEADS = ("arm", "metric", "baseline → new", "difference", "verdict")
+HEADS = ("arm", "metric", "baseline → new", "difference", "n", "verdict")
 QUIET = ("identical", "equivalent")
 """Verdicts that a short rendering counts and does not list."""
 
@@ -52,8 +52,17 @@ def cells(finding: Finding) -> tuple[str, ...]:
         metric_title(finding),
         _values(finding),
         difference(finding),
+        _count(finding),
         verdict(finding),
     )
+
+
+def _count(finding: Finding) -> str:
+    """Say what the numbers are means, or medians, over."""
+    if finding.comparison is None:
+        return "–"
+    n, what = (finding.rounds, "round") if finding.rounds else (len(finding.seeds), "seed")
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _values(finding: Finding) -> str:
