@@ -58,11 +58,10 @@ def cells(finding: Finding) -> tuple[str, ...]:
 
 
 def _count(finding: Finding) -> str:
-    """Say what the numbers are means, or medians, over."""
+    """Say over how many seeds, or rounds, a difference was measured."""
     if finding.comparison is None:
         return "–"
-    n, what = (finding.rounds, "round") if finding.rounds else (len(finding.seeds), "seed")
-    return f"{n} {what}{'s' * (n != 1)}"
+    return f"{finding.rounds} rounds" if finding.rounds else str(len(finding.seeds))
 
 
 def _values(finding: Finding) -> str:
