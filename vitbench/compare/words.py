@@ -196,7 +196,8 @@ def _statistics(gate: Gate) -> list[str]:
     if any(finding.rounds for finding in timed):
         said.append(
             "Latency: both codes in the same rounds, in random order, on one core; [ ] are 95 % "
-            "intervals of the median ratio. An alarm needs a second block of rounds that says the same."
+            "intervals of the median ratio. An alarm needs a second block of rounds, in other processes, "
+            "that says the same."
         )
     if any(not finding.rounds for finding in timed):
         said.append(
