@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_a_parent_that_cannot_start_is_an_error():
     for _ in range(2):
         with pytest.raises(IsolatedError, match=r"allocate ended its process with exit code 1$"):
             run_isolated(allocate, {"megabytes": 1}, device="cpu", loaded=("no_such_module",))
+
+
+def test_a_parent_is_ended_with_its_pipes():
+    """Nothing is left that an interpreter that ends would warn of."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], text=True, **pipes)
+    isolation._end(parent)
+    assert parent.returncode == -signal.SIGKILL
+    assert parent.stdin.closed
+    assert parent.stdout.closed
 
 
 def test_a_process_that_is_killed_ran_out_of_memory():

@@ -19,8 +19,9 @@ PLAN = make_plan(metrics=("latency_ratio",), equal=(), margins={"latency_ratio":
 def timed(arm, ratio, low=None, high=None, *, seed=0, status="ok"):
     """A record of an arm whose rounds gave a ratio with an interval, or without one."""
     few = None if low is not None else "3 rounds are too few for an interval"
+    lost = "other cases ran beside this one" if ratio is None else None
     metrics = {
-        "latency_ratio": Metric(value=ratio, better="lower"),
+        "latency_ratio": Metric(value=ratio, better="lower", reason=lost),
         "latency_ratio_low": Metric(value=low, reason=few),
         "latency_ratio_high": Metric(value=high, reason=few),
         "rounds": Metric(value=15.0 if few is None else 3.0),
@@ -49,11 +50,18 @@ def test_the_verdict_follows_from_the_interval_of_the_rounds(ends, share):
         assert found.verdict == side
 
 
-def test_without_an_interval_there_is_no_verdict():
-    """Too few rounds, no such metrics, no case that ended well, or seeds that can be compared."""
-    assert compared(timed("rope2d", 0.5)) is None
+def test_too_few_rounds_decide_nothing():
+    """Their median is told all the same, against 1 like the others."""
+    found = compared(timed("rope2d", 0.5))
+    assert (found.difference.mean, found.difference.interval) == (-0.5, None)
+    assert found.describe() == "inconclusive"
+
+
+def test_what_has_no_rounds_is_compared_by_seed():
+    """Other metrics, a case that did not end well, a speed that was not told, or several seeds."""
     assert compared(make_record("rope2d")) is None
     assert compared(timed("rope2d", 0.5, 0.4, 0.6, status="failed")) is None
+    assert compared(timed("rope2d", None, 0.4, 0.6)) is None
     assert compared(*(timed("rope2d", 0.5, 0.4, 0.6, seed=seed) for seed in range(2))) is None
 
 

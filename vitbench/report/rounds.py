@@ -15,27 +15,26 @@ def compare_ratio(
 
     records: of the arm
     metric: a ratio, of which the case also has `METRIC_low`, `METRIC_high` and `rounds`
-    returns: its difference from 1, over n rounds; None for several cases, and without an interval
+    returns: its difference from 1, over n rounds, undecided where they were too few for an
+        interval; None for several cases, and for another metric
     """
     found = [record for record in records if record.status == "ok"]
-    if len(found) != 1:
+    if len(found) != 1 or f"{metric}_low" not in found[0].metrics:
         return None
     names = (metric, f"{metric}_low", f"{metric}_high", "rounds")
-    ratio, low, high, rounds = (
-        found[0].metrics[name].value if name in found[0].metrics else None for name in names
-    )
-    if ratio is None or low is None or high is None or rounds is None:
+    ratio, low, high, rounds = (found[0].metrics[name].value for name in names)
+    if ratio is None or rounds is None:
         return None
-    ends = low - 1, high - 1
+    ends = None if low is None or high is None else (low - 1, high - 1)
     return Comparison(
         difference=Estimate(
             n=int(rounds),
             mean=ratio - 1,
             sd=None,
-            half_width=max(ratio - low, high - ratio),
+            half_width=None if ends is None else max(ratio - 1 - ends[0], ends[1] - ratio + 1),
             confidence=CONFIDENCE,
             ends=ends,
         ),
-        verdict=decide(ends, margin=margin, better=better),
+        verdict="inconclusive" if ends is None else decide(ends, margin=margin, better=better),
         margin=margin,
     )
