@@ -125,6 +125,8 @@ def test_a_model_that_learned_without_labels_can_be_looked_at():
         "dino__local_crops": 1,
         "dino__local_px": 16,
         "dino__prototypes": 8,
+        "dino__learning_rate": 0.05,
+        "dino__momentum": 0.0,
         "dino__validation_share": 0.25,
     }
     case = tiny(**tiny_dino, interpret__method="attribution")
