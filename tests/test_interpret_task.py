@@ -102,18 +102,17 @@ def test_batches_do_not_matter(monkeypatch):
         assert value == pytest.approx(whole[name], rel=1e-5)
 
 
-def test_only_what_can_be_pointed_at_is_scored():
-    """Images of small objects away from the middle, of which there are fewer than test images."""
-    chosen = tiny(
-        interpret__method="centre",
-        interpret__object_share=0.4,
-        interpret__off_centre_px=5.0,
-        data__test_images=200,
-        interpret__images=None,
+def test_small_objects_are_scored_by_themselves():
+    """All of them are small up to all of the patches; where none is, the reason is given."""
+    every, some, none = (
+        run.run(tiny(interpret__method="centre", interpret__small_share=share)).metrics
+        for share in (1.0, 0.34, 0.01)
     )
-    every = tiny(interpret__method="centre", data__test_images=200, interpret__images=None)
-    assert values(chosen)["average_precision"] < values(every)["average_precision"]
-    assert values(chosen)["test_accuracy"] == values(every)["test_accuracy"]
+    for name in ("pointing_game", "average_precision"):
+        assert every[f"small_{name}"].value == every[name].value == some[name].value
+        assert some[f"small_{name}"].value not in (None, some[name].value)
+        assert none[f"small_{name}"].value is None
+        assert none[f"small_{name}"].reason == "none of the objects is small"
 
 
 def test_a_model_that_learned_without_labels_can_be_looked_at():
@@ -124,6 +123,8 @@ def test_a_model_that_learned_without_labels_can_be_looked_at():
         "dino__local_crops": 1,
         "dino__local_px": 16,
         "dino__prototypes": 8,
+        "dino__learning_rate": 0.05,
+        "dino__momentum": 0.0,
         "dino__validation_share": 0.25,
     }
     case = tiny(**tiny_dino, interpret__method="attribution")
@@ -151,7 +152,7 @@ def test_settings_that_cannot_be_are_told():
     for settings in (
         {"images": 0},
         {"mass_share": 0.0},
-        {"object_share": 0.0},
+        {"small_share": 0.0},
         {"occlusion_steps": 0},
     ):
         with pytest.raises(InputError, match=f"interpret.{next(iter(settings))} is 0"):
