@@ -29,7 +29,6 @@ study = Study(
     base=Case.of(
         settings={
             "interpret.method": "rollout",
-            "interpret.object_share": 1 / 3,
             "interpret.off_centre_px": 6.0,
         }
     ),
@@ -53,6 +52,8 @@ study = Study(
     metrics=[
         "average_precision",
         "pointing_game",
+        "small_average_precision",
+        "small_pointing_game",
         "iou",
         "insertion",
         "deletion",
@@ -60,7 +61,8 @@ study = Study(
         "test_accuracy",
     ],
     equal=[],
-    note="Images whose object is 6 px or more from the middle. Arms of one model and seed look at the same trained weights.",
+    note="Images whose object is 6 px or more from the middle; small are those that hold no more than a "
+    "third of the patches. Arms of one model and seed look at the same trained weights.",
 )
 
 

@@ -16,7 +16,6 @@ study = Study(
         settings={
             "dino.encoder": "dino",
             "interpret.method": "centre",
-            "interpret.object_share": 1 / 3,
             "interpret.off_centre_px": 6.0,
         }
     ),
@@ -29,10 +28,19 @@ study = Study(
         },
     },
     baseline="centre",
-    metrics=["average_precision", "pointing_game", "iou", "insertion", "deletion", "test_accuracy"],
+    metrics=[
+        "average_precision",
+        "pointing_game",
+        "small_average_precision",
+        "small_pointing_game",
+        "iou",
+        "insertion",
+        "deletion",
+        "test_accuracy",
+    ],
     equal=[],
-    note="Images whose object holds at most a third of the patches and is 6 px or more from the "
-    "middle. test_accuracy is that of the linear probe, where no labels were trained on.",
+    note="Images whose object is 6 px or more from the middle; small are those that hold no more "
+    "than a third of the patches. test_accuracy is that of the linear probe, where no labels were trained on.",
 )
 
 

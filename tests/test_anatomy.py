@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from clips import tiny_clip
 from torch import nn
 
-from tests.clips import tiny_clip
 from vitbench.measure.anatomy import dissect, in_words
 from vitbench.measure.flops import count_parameters, forward_flops
 from vitbench.models.embedded import new_resnet

@@ -103,7 +103,7 @@ def test_every_budget_gives_a_case(budget):
     """A budget's settings make a valid case of every task that can be written, on any data."""
     spend = BUDGETS[budget]
     bases = [Case(budget=budget), *(Case(budget=budget, **{k: v()}) for k, v in TASKS.items())]
-    for settings in (spend.settings, {**spend.settings, **spend.real}):
+    for settings in (spend.settings, *({**spend.settings, **m} for m in (spend.real, spend.fine))):
         assert settings.keys() <= {path for base in bases for path in base.settings()}
         for base in bases:
             own = {path: value for path, value in settings.items() if path in base.settings()}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clips import TINY
 from PIL import Image
 from torch import nn
 from torchvision.models import squeezenet1_1
 
-from tests.clips import TINY
 from vitbench.case import Case
 from vitbench.configs.classify import ClassifyConfig, parse_classifier
 from vitbench.data.photos import DataWarning

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from test_run import TINY
+from tiny import TINY
 
 from vitbench import load_model
 from vitbench.case import Case
@@ -15,9 +16,10 @@ from vitbench.records import Store
 from vitbench.study import Study
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one study of two arms."""
+    root = tmp_path_factory.mktemp("stored")
     study = Study(
         "tiny",
         base=Case.of(settings=TINY),
@@ -26,8 +28,14 @@ def results(tmp_path: Path) -> Path:
         question="Which?",
     )
     for cell in study.expand(budget="quick", seeds=2):
-        obtain(cell, store=Store(tmp_path / "results"))
-    return tmp_path / "results"
+        obtain(cell, store=Store(root))
+    return root
+
+
+@pytest.fixture
+def results(stored: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return shutil.copytree(stored, tmp_path / "results")
 
 
 def test_report_writes_a_page_and_says_where(results, tmp_path, capsys):

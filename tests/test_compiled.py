@@ -7,24 +7,12 @@ from functools import partial
 
 import pytest
 import torch
+from tiny import tiny
 
-from vitbench import device
-from vitbench.case import Case
 from vitbench.configs.compute import ComputeConfig
 from vitbench.run import run, run_fused
 from vitbench.training.compiled import forward_of
 from vitbench.training.fused import CannotFuseError
-
-TINY = {
-    "model.width": 16,
-    "model.depth": 1,
-    "model.num_heads": 2,
-    "model.patch": 8,
-    "data.train_images": 120,
-    "data.test_images": 50,
-    "train.epochs": 2,
-    "train.batch_size": 40,
-}
 
 
 @pytest.fixture
@@ -44,7 +32,7 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("model", ["vit", "diffvit"])
 def test_a_compiled_training_is_the_training(calls, model):
     """Losses, accuracies and weights' names are those of the model itself."""
-    plain = device.resolve(Case().replace({**TINY, "model.name": model}))
+    plain = tiny(model__name=model)
     compiled = dataclasses.replace(plain, compute=dataclasses.replace(plain.compute, compile=True))
     found, expected = run(compiled), run(plain)
     assert calls == [{"dynamic": False}]
@@ -64,6 +52,6 @@ def test_nothing_is_compiled_unless_asked_for(calls):
 
 def test_compiled_seeds_are_not_fused():
     """They are trained one by one, and the reason is said."""
-    case = device.resolve(Case().replace({**TINY, "compute.compile": True}))
+    case = tiny(compute__compile=True)
     with pytest.raises(CannotFuseError, match=r"compute\.compile"):
         run_fused([case, dataclasses.replace(case, seed=1)])

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_run import TINY
+from tiny import TINY
 
 from vitbench import InputError, folder, load_model
 from vitbench.records import Record

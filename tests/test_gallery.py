@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_capture import encoder_of
 from test_checkpoint import checkpoint_of
+from tiny import tiny
 from torch import Tensor
 from vits import Shape, shape
 
@@ -28,6 +29,7 @@ from vitbench.interpret.encoders import Encoder, open_encoder
 from vitbench.interpret.masks import mass_mask
 from vitbench.interpret.photographs import read_photograph
 from vitbench.registry import MAPS
+from vitbench.run import run
 
 FIGURES = {"rollout", "heads", "layers", "masks"}
 
@@ -143,24 +145,7 @@ def test_a_model_without_positions_or_classes_says_so(tmp_path):
 
 def test_the_gallery_of_a_cell_lies_beside_its_record(tmp_path):
     """Named as the record; of a model without attention there is none."""
-    from vitbench.case import Case
-    from vitbench.run import run
-
-    case = Case().replace(
-        {
-            "model.width": 8,
-            "model.depth": 1,
-            "model.num_heads": 2,
-            "model.patch": 8,
-            "data.train_images": 40,
-            "data.test_images": 20,
-            "train.epochs": 1,
-            "train.batch_size": 20,
-            "compute.device": "cpu",
-            "compute.precision": "fp32",
-        }
-    )
-    trained = run(case).trained
+    trained = run(tiny()).trained
     page = write_cell_gallery(tmp_path / "vit-s0-1234.json", trained, count=2, data_dir=None)
     assert page == tmp_path / "vit-s0-1234.gallery" / "index.html"
     assert len(list(page.parent.glob("*/original.png"))) == 2

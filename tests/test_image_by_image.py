@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 import pytest
+from factories import make_record
 from PIL import Image
+from test_pair import CLASSES, PLAN, said, stored
 
-from tests.factories import make_record
-from tests.test_pair import CLASSES, PLAN, said, stored
 from vitbench.errors import InputError
 from vitbench.records import Store
 from vitbench.report.image_by_image.cards import CARD_PX, COLUMNS, HEAD_PX, RIGHT, draw_cards

@@ -44,14 +44,15 @@ def test_the_memory_of_a_small_child_of_a_large_parent_is_its_own():
     assert ballast[-1] == 1
 
 
-def test_another_process_works_under_the_same_conditions():
+def test_another_process_works_under_the_same_conditions(threads):
     """Search path, threads, folder and arguments are those here; prints are no answer."""
+    threads(3)  # other than a new process has
     given = {"device": "cuda", "nested": {"list": [1, 2.5, None, "ä"]}}
     done = run_isolated(describe, given, device="cpu")
     assert done.value["process"] != os.getpid()
     assert done.value["given"] == given
     assert done.value["path"] == sys.path
-    assert done.value["threads"] == torch.get_num_threads()
+    assert done.value["threads"] == 3
     assert done.value["folder"] == str(Path.cwd())
     if sys.platform == "linux":  # neither the interpreter nor torch is charged to the function
         assert 0 <= done.peak.value < 10
@@ -65,7 +66,8 @@ def test_a_process_that_is_split_off_is_measured_alike():
     seen = set()
     for _ in range(2):
         done = run_isolated(allocate, {"megabytes": 200}, device="cpu", loaded=loaded)
-        assert done.peak.value == pytest.approx(200e6 / 2**20, rel=0.05)
+        # Of torch's own code, the first operation maps as much as the system reads at once.
+        assert done.peak.value == pytest.approx(200e6 / 2**20, abs=30)
         seen.add(run_isolated(describe, {}, device="cpu", loaded=loaded).value["process"])
         with pytest.raises(MemoryError, match="fail was killed"):
             run_isolated(fail, {"how": "killed"}, device="cpu", loaded=loaded)

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from factories import make_plan, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import make_plan, make_record
 from vitbench.records import Pictures, Predictions, Store
 from vitbench.report.image_by_image.pair import Pair, Side, find_pairs
 from vitbench.report.summary import build_tables

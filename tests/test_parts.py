@@ -35,11 +35,12 @@ class Apart(nn.Module):
     values_per_image = parts.PART_VALUES // PART
 
 
-@pytest.fixture
-def threads():
-    """A function that sets the number of threads until the test ends."""
+@pytest.fixture(autouse=True, scope="module")
+def side_by_side():
+    """Two threads, so that parts are."""
     before = device.threads()
-    yield device.set_threads
+    device.set_threads(2)
+    yield
     device.set_threads(before)
 
 

@@ -111,6 +111,20 @@ def test_the_selective_cast_is_open_clips(dtype):
         torch.testing.assert_close(ours(images), theirs.visual(images))
 
 
+def test_a_compiled_model_is_the_model(monkeypatch):
+    """The compiler that is asked for is called, once for all batches of a size, and its program run."""
+    called = []
+    compile_ = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda *a, **how: called.append(how) or compile_(*a, **how)
+    )
+    layer, images = nn.Linear(3, 2), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    variant = make_variant(layer, precision="fp32", device="cpu", compiled="aot_eager")
+    with torch.inference_mode():
+        torch.testing.assert_close(variant.run(images), layer(images))
+    assert called == [{"backend": "aot_eager"}]
+
+
 def test_what_a_cpu_lacks_is_said():
     """TF32 is CUDA's."""
     with pytest.raises(UnsupportedError, match="cpu does not multiply in TF32"):

@@ -12,6 +12,7 @@ import torchvision  # noqa: F401  cannot be imported twice
 
 import vitbench.obtain
 import vitbench.report.tables
+from vitbench.registry import POSEMBS
 
 STUDY = '''
 """Which embedding, on a model that trains in a blink?"""
@@ -47,8 +48,10 @@ def study(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run a session in this process, where torch is there already."""
-    return pytester.runpytest_inprocess("--study-seeds", "2", *arguments)
+    """Run a session in this process, where torch is there already; forget what it registers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(POSEMBS, "_entries", dict(POSEMBS._entries))
+        return pytester.runpytest_inprocess("--study-seeds", "2", *arguments)
 
 
 def records(pytester: pytest.Pytester) -> dict[str, dict]:
@@ -210,22 +213,17 @@ class Broken(PositionEmbedding):
     text = study.read_text()
     head, tail = text.split("from vitbench import POSEMBS")
     study.write_text("from vitbench import POSEMBS" + tail + head)
-    result = pytester.runpytest_subprocess("--study-seeds", "1")
+    result = run(pytester, "--study-seeds", "1")
     result.assert_outcomes(passed=1, failed=1)
     broken = records(pytester)["broken-s0"]
     assert broken["status"] == "failed"
     assert broken["error"] == "ArithmeticError: no such luck"
     assert broken["metrics"] == {}
     assert "no such luck" in result.stdout.str().split("study tiny")[1]
-    again = pytester.runpytest_subprocess("--study-seeds", "1")
+    again = run(pytester, "--study-seeds", "1")
     assert counts(again) == (0, 2)
     again.stdout.fnmatch_lines(["*repeat it with --study-rerun failed*"])
-    assert counts(
-        pytester.runpytest_subprocess("--study-seeds", "1", "--study-rerun", "failed")
-    ) == (
-        1,
-        1,
-    )
+    assert counts(run(pytester, "--study-seeds", "1", "--study-rerun", "failed")) == (1, 1)
 
 
 def test_divergence_ends_the_cell_with_a_clear_status(pytester, study):
@@ -470,9 +468,7 @@ class Noise(PositionEmbedding):
         return patches + torch.zeros(1).bernoulli_(0.5)
 """
     study.write_text(own + STUDY.replace('"learned1d"]', '"learned1d", "noise-of-test"]'))
-    result = pytester.runpytest_subprocess(
-        "--study-seeds", "2", "--study-fuse-seeds", "-p", "no:hypothesispytest"
-    )
+    result = run(pytester, "--study-fuse-seeds")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(
         [

@@ -9,29 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny import tiny
 
-from vitbench import device, run
+from vitbench import run
 from vitbench.case import Case
 from vitbench.registry import MODELS
 from vitbench.tasks import train
 from vitbench.training import evaluation
-
-TINY = {
-    "model.width": 16,
-    "model.depth": 1,
-    "model.num_heads": 2,
-    "model.patch": 8,
-    "data.train_images": 120,
-    "data.test_images": 50,
-    "train.epochs": 2,
-    "train.batch_size": 40,
-}
-
-
-def tiny(**settings) -> Case:
-    """A case that runs in a blink; `model__posemb="none"` sets model.posemb."""
-    dotted = {path.replace("__", "."): value for path, value in settings.items()}
-    return device.resolve(Case().replace({**TINY, **dotted}))
 
 
 def test_a_case_gives_every_metric_with_unit_and_direction():
@@ -56,8 +40,9 @@ def test_accuracy_is_that_of_the_kept_predictions():
     assert np.all((kept.confidence >= 0.1 - 1e-6) & (kept.confidence <= 1))
 
 
-def test_running_leaves_the_global_random_state_alone_and_ignores_it():
-    """Every concern has its own generator."""
+def test_running_leaves_the_global_random_state_alone_and_ignores_it(threads):
+    """Every concern has its own generator, and two threads add up in the same order."""
+    threads(2)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = run.run(tiny())

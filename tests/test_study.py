@@ -202,6 +202,17 @@ def test_real_data_has_its_own_budget(given_by):
             assert cell.case.get(path) == value
 
 
+def test_a_study_of_fine_patches_has_its_own_budget():
+    """The base decides, so that all arms of a study have the same images."""
+    fine = BUDGETS["smoke"].fine
+    assert fine
+    for patch in (2, 4):
+        study = make_study(base=Case.of(settings={"model.patch": patch}))
+        spend = {**BUDGETS["smoke"].settings, **(fine if patch == 2 else {})}
+        for cell in study.expand(budget="smoke"):
+            assert {path: cell.case.get(path) for path in fine} == {p: spend[p] for p in fine}
+
+
 def test_settings_and_budget_are_set_at_once():
     """Six heads fit the width of the full budget, though not the default one."""
     [cell, _] = make_study().expand(budget="full", seeds=1, settings={"model.num_heads": 12})

@@ -112,6 +112,19 @@ def test_the_same_case_has_the_same_outputs():
         assert cases[0][name] == cases[1][name]
 
 
+@pytest.mark.parametrize(
+    ("settings", "compiler"),
+    [
+        ({"compile": True}, "aot_eager"),
+        ({"compile": True, "small": False}, "inductor"),
+        ({}, None),
+    ],
+)
+def test_a_small_model_is_compiled_without_machine_code(settings, compiler):
+    """To see that it works takes seconds; where numbers are wanted, it is compiled to the end."""
+    assert case_of(**settings).measure.compiler == compiler
+
+
 @pytest.mark.parametrize("precision", ["pure_bf16", "fp16"])
 def test_a_corrupted_layer_makes_a_row_invalid(monkeypatch, precision):
     """Its speed is that of another model; the record says so, and keeps the numbers."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import vitbench
 from vitbench.cli import main
 from vitbench.errors import InputError
 from vitbench.versions.side import Side
-from vitbench.versions.timing import Worker, WorkerError
+from vitbench.versions.timing import Worker, WorkerError, time_step
 from vitbench.versions.worktree import checked_out, top_of
 
 STUDY = '''
@@ -147,3 +149,43 @@ def test_mistakes_of_the_command(repository, capsys, tmp_path):
     ):
         assert main(["compare-code", *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+class Steady:
+    """A process whose samples are all near one time."""
+
+    def __init__(self, ms: float) -> None:
+        self.ms, self.chance = ms, random.Random(ms)  # noqa: S311
+
+    def sample_ms(self, step: str, *, calls: int = 1, repeats: int = 1) -> float:
+        return self.ms * (1 + self.chance.gauss(0, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("again_ms", "verdict", "blocks"), [(11.0, "worse", 2), (10.0, "inconclusive", 2)]
+)
+def test_an_alarm_is_said_by_other_processes_too(again_ms, verdict, blocks):
+    """Code that is slower is slower in every process; a process that is slower is no alarm."""
+    timing = time_step(
+        Steady(10.0),
+        Steady(11.0),
+        fresh=lambda: nullcontext((Steady(10.0), Steady(again_ms))),
+        step="forward_ms",
+        chance=random.Random(0),  # noqa: S311
+        margin=2.0,
+    )
+    assert (timing.comparison.verdict, timing.blocks) == (verdict, blocks)
+    assert len(timing.ours_ms) == len(timing.base_ms) == 20 * blocks
+
+
+def test_what_is_no_alarm_is_timed_once():
+    """The same code: no other processes are started."""
+    timing = time_step(
+        Steady(10.0),
+        Steady(10.0001),
+        fresh=lambda: pytest.fail("nothing was suspect"),
+        step="forward_ms",
+        chance=random.Random(0),  # noqa: S311
+        margin=2.0,
+    )
+    assert (timing.comparison.verdict, timing.blocks) == ("equivalent", 1)

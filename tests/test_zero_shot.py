@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 import torch
+from clips import tiny_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.clips import tiny_clip
 from vitbench.errors import InputError
 from vitbench.models.foreign import ForeignModel, TextTower
 from vitbench.models.zero_shot import SETS, ZeroShot, class_embeddings, templates

@@ -14,11 +14,14 @@ class Budget:
     """How much a study may spend: its number of seeds, and values for what it left at default.
 
     real: what differs on data other than the embedded
+    fine: what differs for a study whose base has patches of 2 px or less, and so many tokens that
+        attention takes most of the time
     """
 
     seeds: int
     settings: Mapping[str, object]
     real: Mapping[str, object] = field(default_factory=dict)
+    fine: Mapping[str, object] = field(default_factory=dict)
 
 
 SMALL_DINO: Mapping[str, object] = {
@@ -58,6 +61,7 @@ BUDGETS: Mapping[str, Budget] = {
             "interpret.images": 100,
             "interpret.occlusion_steps": 4,
         },
+        fine={"data.train_images": 200, "data.test_images": 50},
     ),
     "quick": Budget(
         seeds=3,

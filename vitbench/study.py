@@ -214,7 +214,11 @@ class Study:
         """
         spend, own = BUDGETS[budget], self.base.settings()
         dataset = settings.get("data.dataset", self.base.data.dataset)
-        values = spend.settings if dataset == EMBEDDED else {**spend.settings, **spend.real}
+        values = {
+            **spend.settings,
+            **(spend.real if dataset != EMBEDDED else {}),
+            **(spend.fine if self.base.model.patch <= FINE_PX else {}),
+        }
         untouched = {
             path: value
             for path, value in values.items()
@@ -226,6 +230,8 @@ class Study:
 
 EMBEDDED = Case().data.dataset
 """The dataset that needs no files."""
+FINE_PX = 2
+"""Patches of so many pixels a side are fine; see `Budget`."""
 
 
 def _default(path: str) -> object:

@@ -17,7 +17,7 @@ from vitbench.report.summary import Column
 from vitbench.report.tables import column_title
 from vitbench.report.terminal import printable
 
-HEADS = ("arm", "metric", "baseline → new", "difference", "verdict")
+HEADS = ("arm", "metric", "baseline → new", "difference", "n", "verdict")
 QUIET = ("identical", "equivalent")
 """Verdicts that a short rendering counts and does not list."""
 
@@ -52,8 +52,16 @@ def cells(finding: Finding) -> tuple[str, ...]:
         metric_title(finding),
         _values(finding),
         difference(finding),
+        _count(finding),
         verdict(finding),
     )
+
+
+def _count(finding: Finding) -> str:
+    """Say over how many seeds, or rounds, a difference was measured."""
+    if finding.comparison is None:
+        return "–"
+    return f"{finding.rounds} rounds" if finding.rounds else str(len(finding.seeds))
 
 
 def _values(finding: Finding) -> str:
@@ -187,8 +195,9 @@ def _statistics(gate: Gate) -> list[str]:
     timed = [f for f in gate.findings if f.kind == "timed" and f.comparison is not None]
     if any(finding.rounds for finding in timed):
         said.append(
-            "Latency: both codes in the same rounds, in random order, on one thread; [ ] are 95 % "
-            "intervals of the median ratio. An alarm needs a second block of rounds that says the same."
+            "Latency: both codes in the same rounds, in random order, on one core; [ ] are 95 % "
+            "intervals of the median ratio. An alarm needs a second block of rounds, in other processes, "
+            "that says the same."
         )
     if any(not finding.rounds for finding in timed):
         said.append(

@@ -18,9 +18,8 @@ class InterpretConfig:
     images: test images whose maps are scored; None for all
     off_centre_px: only images whose object's middle is at least so far from their own, since a map
         that always names the middle is no answer there; 0 for all, and for data without masks
-    object_share: only images of whose patches the object holds at most this share, since what is
-        missing from one half of an image says as much as what fills the other; 1 for all, and for
-        data without masks
+    small_share: objects that hold no more of the patches are scored once more by themselves, since
+        where one fills half of the image every map is often right
     mass_share: share of a map's mass that is laid over the object
     occlusion_steps: steps in which patches are taken away from an image, and put into it
     """
@@ -30,7 +29,7 @@ class InterpretConfig:
     mode: Literal["signed", "relu", "plus", "minus"] = "relu"
     images: int | None = 500
     off_centre_px: float = 0.0
-    object_share: float = 1.0
+    small_share: float = 1 / 3
     mass_share: float = 0.6
     occlusion_steps: int = 8
 
@@ -45,7 +44,7 @@ class InterpretConfig:
             self.off_centre_px >= 0,
             f"interpret.off_centre_px is {self.off_centre_px}; expected 0 or more",
         )
-        for name in ("object_share", "mass_share"):
+        for name in ("small_share", "mass_share"):
             share = getattr(self, name)
             require(0 < share <= 1, f"interpret.{name} is {share}; expected more than 0, at most 1")
         require(

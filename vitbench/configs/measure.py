@@ -32,7 +32,8 @@ class MeasureConfig:
     precision: "fp32" without TF32; "tf32" where the device multiplies in it; "fp16" and "bf16" as
         open_clip casts, norms and embeddings staying in float32; "pure_*" with everything cast;
         "autocast_*" with weights in float32; "int8" for dynamic quantisation of linear layers
-    compile: whether torch.compile compiles it
+    compile: whether torch.compile compiles it; a small model without making machine code of it,
+        which takes a minute
     batch_size: images of a batch
     images: of the dataset's test split, that its outputs are compared on with those of fp32
     rounds: timed rounds at most, each with a sample of this precision and one of fp32
@@ -65,3 +66,10 @@ class MeasureConfig:
             f"measure.small is a model of its own, without weights; measure.weights is "
             f"{self.weights!r}; expected none",
         )
+
+    @property
+    def compiler(self) -> str | None:
+        """Torch's name of the compiler: for a small model one that makes no machine code."""
+        if not self.compile:
+            return None
+        return "aot_eager" if self.small else "inductor"

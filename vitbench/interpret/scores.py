@@ -33,24 +33,9 @@ def object_patches(masks: Tensor, *, patch_px: int) -> Tensor:
     return (filled >= fullest / 2) & (filled > 0)
 
 
-def compact(masks: Tensor, *, share: float, patch_px: int) -> Tensor:
-    """Find the images whose object is in one place, so that it can be pointed at.
-
-    masks: (n, h, w) bool, true on the object; the patch divides h and w
-    share: largest that the object's patches are of all
-    returns: (m,) indices, in order
-    raises: InputError when there is none
-    """
-    held = object_patches(masks, patch_px=patch_px).double().mean(dim=(1, 2))
-    small = (held > 0) & (held <= share)
-    if not small.any():
-        raise InputError(
-            f"no object holds {share:g} of its image's patches or less; expected "
-            f"{held[held > 0].min().item():.2g} or more"
-            if (held > 0).any()
-            else "no image has an object; expected masks that mark one"
-        )
-    return small.nonzero()[:, 0]
+def small(objects: Tensor, *, share: float) -> Tensor:
+    """Say which objects (b, gh, gw) hold no more than a share of the patches: (b,) bool."""
+    return objects.double().mean(dim=(1, 2)) <= share
 
 
 def off_centre(masks: Tensor, *, distance_px: float) -> Tensor:

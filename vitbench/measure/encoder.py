@@ -106,7 +106,7 @@ def hold(config: dict[str, Any], seed: int, device: str, cache: str | None) -> d
             model.image.to(device),
             precision=chosen.precision,
             device=device,
-            compiled=chosen.compile,
+            compiled=chosen.compiler,
         )
         images = noise(
             model, count=chosen.batch_size, seed=seed, device=device, dtype=variant.input_dtype

@@ -55,12 +55,13 @@ class Variant:
 
 
 def make_variant(
-    model: nn.Module, *, precision: Precision, device: str, compiled: bool = False
+    model: nn.Module, *, precision: Precision, device: str, compiled: str | None = None
 ) -> Variant:
     """Put a float32 model into a number format; it stays as it is, and may share its weights.
 
     model: in evaluation mode, on the device
     precision: see `MeasureConfig`
+    compiled: by which of torch's compilers; None for not at all
     raises: UnsupportedError where the device or the installation lacks it, InputError for "fp16"
         and "bf16" of a model that is not open_clip's, who defines what they cast
     """
@@ -74,7 +75,7 @@ def make_variant(
         model = copy.deepcopy(model).to(dtype)
     elif cast and dtype is not None:
         model = selectively_cast(model, dtype)
-    forward: Any = torch.compile(model) if compiled else model
+    forward: Any = torch.compile(model, backend=compiled) if compiled else model
 
     def run(images: Tensor) -> Tensor:
         with tf32(precision == "tf32"), _autocast(precision, dtype, device):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -89,7 +90,7 @@ def pictures_name(data: bytes) -> str:
     return f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.npz"
 
 
-def _npz(**arrays: np.ndarray) -> bytes:
+def _npz(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -103,7 +103,8 @@ def _make_part(paths: list[Path], *, root: Path, count: int, places: int) -> _Pa
     count, places: records and studies of the whole page, which decide how much of each is shown
     """
     shelf = Shelf(root, files=paths)
-    entries, sections, beside, files = [], [], {}, {}
+    entries, sections, files = [], [], {}
+    beside: dict[str, str] = {}
     for group in shelf.groups():
         reader = _Reader(shelf, group)
         evidence = Evidence(

@@ -24,11 +24,11 @@ from vitbench.interpret.norms import norm_outliers, token_norms
 from vitbench.interpret.occlusion import area_under, occlusion_curve
 from vitbench.interpret.scores import (
     average_precision,
-    compact,
     intersection_over_union,
     object_patches,
     off_centre,
     pointing_game,
+    small,
 )
 from vitbench.interpret.signed import negative_mass
 from vitbench.outcome import Conditions, Outcome
@@ -64,10 +64,6 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.curves, outcome.diagnostics = trained.curves, dict(trained.diagnostics)
     encoder = of_checkpoint(trained.trained, name=case.model.name)
     split = load_split(case.data, split="test", folder=conditions.data_dir)
-    if split.masks is not None and config.object_share < 1:
-        split = split.take(
-            compact(split.masks, share=config.object_share, patch_px=encoder.patch_px)
-        )
     if split.masks is not None and config.off_centre_px > 0:
         split = split.take(off_centre(split.masks, distance_px=config.off_centre_px))
     sums: Sums = {}
@@ -137,6 +133,9 @@ def _look(
             "iou": intersection_over_union(marked, objects),
             "average_precision": average_precision(maps, objects),
         }
+        large = ~small(objects, share=config.small_share)
+        for name in ("pointing_game", "average_precision"):
+            scores[f"small_{name}"] = scores[name].masked_fill(large, torch.nan)
     for name, values in {**scores, **_describe(seen)}.items():
         sums.setdefault(name, []).append(values.cpu().double())
 
@@ -177,6 +176,8 @@ def _accuracy(trained: Outcome) -> Metric:
 SCORES: dict[str, Literal["higher", "lower"]] = {
     "pointing_game": "higher",
     "average_precision": "higher",
+    "small_pointing_game": "higher",
+    "small_average_precision": "higher",
     "iou": "higher",
     "insertion": "higher",
     "deletion": "lower",
@@ -191,8 +192,12 @@ def _fill(outcome: Outcome, sums: Sums, *, case: Case, accuracy: Metric) -> None
                 value=100.0 * means.pop(name).item(), unit="%", better=better
             )
         else:
-            means.pop(name, None)
-            reason = f"{case.data.dataset} does not know where its objects are"
+            known = means.pop(name, None) is not None
+            reason = (
+                "none of the objects is small"
+                if known
+                else f"{case.data.dataset} does not know where its objects are"
+            )
             outcome.metrics[name] = Metric(value=None, unit="%", better=better, reason=reason)
     negative = 100.0 * means["negative_mass"].mean().item()
     outcome.metrics["negative_mass"] = Metric(value=negative, unit="%")

@@ -56,7 +56,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
             reference.model.image,
             precision=config.precision,
             device=device,
-            compiled=config.compile,
+            compiled=config.compiler,
         )
         _require_time(variant, reference, case)
         start = read_machine(device) if conditions.alone else None

@@ -141,7 +141,11 @@ class StackedCalls(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and kwargs == {"scale": None}:
+        if (
+            func is F.scaled_dot_product_attention
+            and len(args) == 3
+            and kwargs.get("scale") is None
+        ):
             return _Attention.apply(*args)
         if func in (torch.rand, torch.randn) and "generator" not in kwargs:
             draw = partial(func, *args, **kwargs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vitbench.compare.findings import Finding
@@ -121,7 +122,9 @@ def _time_arms(
             if key not in models:
                 say(f"latency of {match.place}")
                 models[key] = tuple(
-                    _time_models(match, pair, (base, new), files, margins=margins, chance=chance)
+                    _time_models(
+                        match, pair, (base, new), sides, files, margins=margins, chance=chance
+                    )
                 )
             yield from (replace(finding, place=match.place) for finding in models[key])
 
@@ -130,6 +133,7 @@ def _time_models(
     match: Match,
     pair: tuple[Record, Record],
     workers: tuple[Worker, Worker],
+    sides: Sequence[Side],
     files: Mapping[str, str],
     *,
     margins: Mapping[str, Margin],
@@ -148,15 +152,30 @@ def _time_models(
         margin = margins.get(step, Margin(value=MARGIN_PERCENT)).value
         try:
             if step == STEPS[0]:
-                for worker, record in zip(workers, pair, strict=True):
-                    worker.build(dict(record.case), study_file=study_file)
+                _build(workers, pair, study_file=study_file)
+            fresh = partial(_fresh_workers, sides, pair, study_file=study_file)
             yield _found(
                 finding,
-                time_step(*workers, step=step, chance=chance, margin=margin),
+                time_step(*workers, fresh=fresh, step=step, chance=chance, margin=margin),
             )
         except WorkerError as error:
             yield replace(finding, seeds=(), reason=f"cannot be timed: {error}")
             return
+
+
+def _build(workers: tuple[Worker, Worker], pair: tuple[Record, Record], *, study_file: str) -> None:
+    for worker, record in zip(workers, pair, strict=True):
+        worker.build(dict(record.case), study_file=study_file)
+
+
+@contextmanager
+def _fresh_workers(
+    sides: Sequence[Side], pair: tuple[Record, Record], *, study_file: str
+) -> Iterator[tuple[Worker, Worker]]:
+    """Start two processes that have built the models of a pair of records."""
+    with Worker(sides[0]) as base, Worker(sides[1]) as new:
+        _build((base, new), pair, study_file=study_file)
+        yield base, new
 
 
 def _found(finding: Finding, timing: Timing) -> Finding:

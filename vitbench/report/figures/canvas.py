@@ -88,6 +88,11 @@ def short(text: str, limit: int = 28) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def name_px(name: str) -> float:
+    """Estimate the width of a name, which is bold."""
+    return 1.27 * text_px(name)
+
+
 def text_px(text: str) -> float:
     """Estimate the width of a text in a figure."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)

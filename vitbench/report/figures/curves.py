@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitbench.records import Record
-from vitbench.report.figures.canvas import Canvas, Scale, short, spanning, text_px
+from vitbench.report.figures.canvas import Canvas, Scale, name_px, short, spanning
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
 from vitbench.report.numbers import format_counts, format_value
@@ -139,7 +139,7 @@ def _draw(
     caption: str = "",
 ) -> Figure:
     canvas = Canvas(width=WIDTH, height=HEIGHT)
-    right = WIDTH - 22 - min(190.0, max(text_px(short(arm, 24)) for arm in lines) * 1.08)
+    right = WIDTH - 22 - min(190.0, max(name_px(short(arm, 24)) for arm in lines))
     xs = np.concatenate([x for _, x, _ in lines.values()])
     ys = np.concatenate([stack.ravel() for _, _, stack in lines.values()])
     x = spanning(xs, start=LEFT, stop=right, margin=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
+from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning, text_px
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
 from vitbench.report.numbers import format_counts, format_difference
@@ -69,7 +69,7 @@ def _said(row: Row, table: Table) -> str:
 def _canvas(table: Table, rows: list[Row]) -> Canvas:
     column, margin = table.columns[0], table.plan.margins.get(table.columns[0].metric)
     names = [short(row.arm) for row in rows]
-    left = 16 + max(map(text_px, names)) * 1.08
+    left = 16 + max(map(name_px, names))
     right = 16 + max(text_px(f"   {row.comparison.describe()}") for row in rows if row.comparison)
     right = min(max(right, 110), 300)
     height = ROW_PX * len(rows) + 64

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitbench.records import Record
-from vitbench.report.figures.canvas import Canvas, px, short, spanning, text_px
+from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning
 from vitbench.report.figures.drawing import Figure, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
 from vitbench.report.numbers import format_counts, format_value
@@ -41,7 +41,7 @@ def _draw(
     ordered = [row.arm for row in table.rows if row.arm in arms]
     pooled = {arm: np.concatenate([series for _, series in arms[arm]]) for arm in ordered}
     shares = {arm: np.quantile(pooled[arm], [0.05, 0.25, 0.5, 0.75, 0.95]) for arm in ordered}
-    left = 16 + max(text_px(short(arm, 24)) for arm in ordered) * 1.08
+    left = 16 + max(name_px(short(arm, 24)) for arm in ordered)
     bottom = 10 + ROW_PX * len(ordered)
     canvas = Canvas(width=WIDTH, height=bottom + 48)
     ends = np.concatenate(list(shares.values()))

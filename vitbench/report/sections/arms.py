@@ -75,7 +75,7 @@ def _cells(
         name = ["", *told_of, "n"][at]
         cells.append(
             {
-                "text": text,
+                "text": _unbroken(text) if each else text,
                 "sort": "" if sort is None else sort,
                 "classes": each,
                 "name": f"{row.arm}/{name}" if name else "",
@@ -91,6 +91,13 @@ def _cells(
             | dict.fromkeys(("from", "verdict", "sign"), "")
         )
     return cells
+
+
+def _unbroken(text: str) -> str:
+    """Let a cell break only before a ratio or a reason, and within a longer reason."""
+    if "(needs" in text:
+        return text
+    return re.sub(r" (?!\()", "\u00a0", text)
 
 
 def _best(table: Table, at: int) -> float | None:
