@@ -170,7 +170,7 @@ def test_speed_on_a_busy_machine_is_not_compared(name):
     slow = {"noise": 0.3, "draw": 1, "speed": 500.0}
     busy, quiet = (judge(base, make_store(environment={name: s}, **slow)) for s in (45.0, 1.0))
     reasons = {f.metric: f.reason for f in busy.findings}
-    assert "took 45 % of the machine" in reasons["train_images_per_second"]
+    assert "took 45 % of " in reasons["train_images_per_second"]
     assert reasons["test_accuracy"] is None
     assert (busy.exit_code(), quiet.exit_code()) == (0, 10)
 
