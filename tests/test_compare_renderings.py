@@ -87,6 +87,6 @@ def test_markup_in_a_name_is_text(name):
     assert "\x1b" not in to_text(gate) + to_markdown(gate)
     assert "<b>" not in to_markdown(gate)
     rows = [row for row in to_markdown(gate).splitlines() if row.startswith("| posemb")]
-    assert all(row.replace("\\|", "").count("|") == 7 for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 8 for row in rows)
     ElementTree.fromstring(to_junit(gate))  # noqa: S314
     assert json.loads(to_json(gate))["findings"][0]["arm"] == name

@@ -187,7 +187,7 @@ def to_junit(gate: Gate, *, strict: bool = False) -> str:
     for study, findings in groups(gate.findings).items():
         suite = ElementTree.SubElement(root, "testsuite", name=printable(study))
         for finding in findings:
-            arm, title, values, change, said = cells(finding)
+            arm, title, values, change, _, said = cells(finding)
             case = _case(suite, name=f"{arm} {finding.metric}", of=study)
             outcome = _outcome(finding, strict=strict)
             if outcome:
