@@ -108,7 +108,7 @@ def newton_schulz(matrices: Tensor, *, bf16: bool = False) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     # The norm is no less than the largest singular value.
-    x = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp_min(1e-7)
+    x: Tensor = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp_min(1e-7)
     if bf16 or matrices.is_cuda:
         x = x.bfloat16()
     for _ in range(STEPS):

@@ -58,7 +58,7 @@ def in_parts(function: Callable[..., T], *tensors: Tensor, model: Callable[..., 
 def _number(model: Callable[..., Tensor], tensor: Tensor) -> int:
     if tensor.device.type != "cpu" or not getattr(model, "images_apart", False):
         return 1
-    values = len(tensor) * model.values_per_image  # type: ignore[attr-defined]
+    values: int = len(tensor) * model.values_per_image  # type: ignore[attr-defined]
     return max(2 if len(tensor) >= SPLIT_FROM else 1, round(values / PART_VALUES))
 
 
