@@ -140,7 +140,7 @@ def test_a_model_that_learned_without_labels_can_be_looked_at():
     with pytest.raises(
         InputError, match=r"dino\.encoder is 'pixels', which is no model to look at"
     ):
-        run.run(tiny(**tiny_dino, dino__encoder="pixels"))
+        run.run(tiny(**tiny_dino, dino__encoder="pixels", interpret__method="attribution"))
 
 
 def test_settings_that_cannot_be_are_told():

@@ -74,7 +74,8 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     """Move the pixels of each image by a map of its own: nearest pixel, black outside.
 
     Places are computed step by step as torchvision does, so that what lies midway between two
-    pixels goes to the same one.
+    pixels goes to the same one, unless the CPU's matrix product, which torchvision takes, adds in
+    another order.
     images: (b, c, h, w) uint8; maps: (b, 2, 3), on the images' device or on the CPU
     """
     b, c, h, w = images.shape
