@@ -119,7 +119,7 @@ def test_a_worker_that_cannot_says_why(tmp_path):
 
 
 def test_a_slower_head_is_caught_and_the_same_code_is_not(repository, capsys, tmp_path):
-    """`vitbench compare-code main`: identical and 0 with nothing changed; 10 when a pass sleeps 50 ms.
+    """`vitbench compare-code main`: identical and 0 with nothing changed; 10 when a pass sleeps 10 ms.
 
     Accuracy and parameters are identical both times: the latency alone raises the alarm.
     """
@@ -129,7 +129,7 @@ def test_a_slower_head_is_caught_and_the_same_code_is_not(repository, capsys, tm
     assert "1 arm, 1 identical" in out
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["base", "new"]
     study = repository / "studies" / "test_tiny.py"
-    study.write_text(STUDY.replace("SECONDS", "0.050"))
+    study.write_text(STUDY.replace("SECONDS", "0.010"))
     assert main(["compare-code", "main", *options]) == 10
     out = capsys.readouterr().out
     assert "1 arm, 1 identical" in out
