@@ -218,17 +218,19 @@ def _draw_norms(figure: Any, look: ModelLook) -> str:
     for (name, at), colour in zip(quantiles.items(), COLOURS, strict=False):
         values = np.percentile(look.norms, at, axis=1)
         axes.plot(layers, values, color=colour, label=name, marker="o", markersize=3)
-    axes.set_yscale("log")
+    axes.set_yscale("log", subs=())
+    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
     _finish(axes, len(look.norms), "length of a patch token")
-    axes.legend(fontsize=7.5)
+    axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     worst = int(look.outliers.argmax())
-    return (
-        f"Length of the patch tokens after every block; {_n(look)}. Longer than three medians of "
-        f"their image: at most {look.outliers[worst]:.2g} %, after layer {worst}; "
-        f"{look.outliers[-1]:.2g} % after the last."
+    told = (
+        f"Longer than three medians of their image: at most {look.outliers[worst]:.2g} %, after "
+        f"layer {worst}; {look.outliers[-1]:.2g} % after the last."
+        if look.outliers[worst]
+        else "None is longer than three medians of its image."
     )
+    return f"Length of the patch tokens after every block; {_n(look)}. {told}"
 
 
 def _draw_negative(figure: Any, look: ModelLook) -> str:
