@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from vitbench.configs.compute import ComputeConfig
 from vitbench.device import generator
+from vitbench.training.dino_loss import dino_loss
 from vitbench.training.distillation import Distillation, clip_each
 
 seeds = st.integers(0, 2**31)
@@ -66,6 +67,45 @@ def test_the_teacher_follows_less_and_less():
         moved.append((weights(both.teacher)[0] - before[0]).abs().max().item())
     assert moved[0] == pytest.approx(0.1, abs=1e-3)
     assert moved[1] == pytest.approx(0.1 * 0.5 * (1 + math.cos(0.9 * math.pi)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "teacher_temperature"), [(0, 0.04), (2, 0.06), (4, 0.08), (9, 0.08)]
+)
+def test_a_step_compares_both_outputs_at_the_temperatures_of_its_config(step, teacher_temperature):
+    """The student's is constant, the teacher's rises over its warm-up and stays."""
+    both = pair(
+        dataclasses.replace(
+            CONFIG,
+            student_temperature=0.2,
+            teacher_temperature=0.04,
+            final_teacher_temperature=0.08,
+            temperature_warmup_share=0.4,
+        )
+    )
+    crops = views()
+    both.center.copy_(torch.linspace(-0.1, 0.1, 12))
+    with torch.no_grad():
+        expected = dino_loss(
+            both.student(crops.large, crops.small, images=8),
+            both.teacher(crops.large, images=8),
+            center=both.center.clone(),
+            student_temperature=0.2,
+            teacher_temperature=teacher_temperature,
+        )
+    torch.testing.assert_close(vars(both.step(crops, step=step)), vars(expected))
+
+
+def test_a_step_moves_the_centre_towards_what_was_taught():
+    """From step to step, by the share that the config names."""
+    both = pair(dataclasses.replace(CONFIG, center_momentum=0.75))
+    expected = torch.zeros(12)
+    for step in range(2):
+        crops = views(step)
+        taught = both.teacher(crops.large, images=8)
+        both.step(crops, step=step)
+        expected = 0.75 * expected + 0.25 * taught.mean(dim=(0, 1))
+        torch.testing.assert_close(both.center, expected)
 
 
 def test_the_last_layer_is_frozen_in_the_first_epoch():

@@ -57,11 +57,16 @@ def _panels(figure: Any, count: int, *, look: ImageLook, bar: bool = False) -> l
     figure.set_size_inches(columns * PANEL_INCHES + 0.8 * bar, rows * (tall + 0.3) + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, one in enumerate(axes):
-        one.set_xticks([])
-        one.set_yticks([])
-        one.set_frame_on(False)
+        _strip(one)
         one.set_visible(place < count)
     return list(axes[:count])
+
+
+def _strip(axes: Any) -> None:
+    """Leave of axes what is shown in them."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_frame_on(False)
 
 
 def _scale(values: Array) -> dict[str, Any]:
@@ -104,19 +109,22 @@ def _draw_maps(figure: Any, look: ImageLook) -> str:
             for title, values in look.gradients.items()
         },
     }
-    axes = _panels(figure, 1 + len(maps), look=look)
     height, width = look.pixels.shape[:2]
     panel = 1.35 * PANEL_INCHES
-    figure.set_size_inches((1 + len(maps)) * panel, panel * height / width + 1.05)
+    tall = panel * height / width
+    figure.set_size_inches((1 + len(maps)) * panel, tall + 0.9)
+    # Colour bars in a row of their own, so that the original stands level with the maps.
+    axes, bars = figure.subplots(2, 1 + len(maps), height_ratios=[tall, 0.1])
+    for one in axes:
+        _strip(one)
+    bars[0].set_visible(False)
     _show_photo(axes[0], look)
     axes[0].set_title("original")
-    axes[0].set_anchor("N")
-    for one, (title, (values, unit)) in zip(axes[1:], maps.items(), strict=True):
+    for one, below, (title, (values, unit)) in zip(axes[1:], bars[1:], maps.items(), strict=True):
         _show_photo(one, look, grey=True)
         drawn = _show_map(one, values, look, alpha=0.65)
         one.set_title(title)
-        one.set_anchor("N")
-        bar = figure.colorbar(drawn, ax=one, location="bottom", shrink=0.9, extend=_ends(values))
+        bar = figure.colorbar(drawn, cax=below, orientation="horizontal", extend=_ends(values))
         bar.solids.set_alpha(1)
         bar.set_label(unit)
     said = f" Predicted: {look.prediction}." if look.prediction else ""
@@ -210,17 +218,19 @@ def _draw_norms(figure: Any, look: ModelLook) -> str:
     for (name, at), colour in zip(quantiles.items(), COLOURS, strict=False):
         values = np.percentile(look.norms, at, axis=1)
         axes.plot(layers, values, color=colour, label=name, marker="o", markersize=3)
-    axes.set_yscale("log")
+    axes.set_yscale("log", subs=())
+    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
     _finish(axes, len(look.norms), "length of a patch token")
-    axes.legend(fontsize=7.5)
+    axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     worst = int(look.outliers.argmax())
-    return (
-        f"Length of the patch tokens after every block; {_n(look)}. Longer than three medians of "
-        f"their image: at most {look.outliers[worst]:.2g} %, after layer {worst}; "
-        f"{look.outliers[-1]:.2g} % after the last."
+    told = (
+        f"Longer than three medians of their image: at most {look.outliers[worst]:.2g} %, after "
+        f"layer {worst}; {look.outliers[-1]:.2g} % after the last."
+        if look.outliers[worst]
+        else "None is longer than three medians of its image."
     )
+    return f"Length of the patch tokens after every block; {_n(look)}. {told}"
 
 
 def _draw_negative(figure: Any, look: ModelLook) -> str:
