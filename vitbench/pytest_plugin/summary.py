@@ -98,6 +98,7 @@ class Summary:
             return []
         from vitbench.records import DamagedRecordError, Store
         from vitbench.report.image_by_image.page import write_galleries
+        from vitbench.report.terminal import WIDTH, wrap
 
         try:
             written = write_galleries(table, Store(self.settings.results))
@@ -105,7 +106,8 @@ class Summary:
             return [f" no galleries: {error}"]
         if written is None:
             return []
-        return [*(f" {line}" for line in written.lines), f" galleries: {written.page}"]
+        lines = [part for line in written.lines for part in wrap(line, width=WIDTH)]
+        return [*lines, f" galleries: {written.page}"]
 
     def report(self, tables: list[Table]) -> str:
         """Write the report that was asked for, and say where it is, or how to have one."""

@@ -11,7 +11,7 @@ from vitbench.report.numbers import (
     format_ratio,
 )
 from vitbench.report.summary import Column, Entry, Row, Table, build_tables, once
-from vitbench.report.terminal import columns_of, line, printable, wrap
+from vitbench.report.terminal import WIDTH, columns_of, line, printable, wrap
 
 __all__ = [
     "build_tables",
@@ -86,7 +86,7 @@ def verdict(row: Row, table: Table) -> str:
     return "not compared"
 
 
-def to_text(table: Table, width: int = 99) -> str:
+def to_text(table: Table, width: int = WIDTH) -> str:
     """Write a table for a terminal of `width` columns.
 
     Columns that do not fit beside the finding follow in further blocks; a name that is too

@@ -6,6 +6,9 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+WIDTH = 99
+"""Columns of a line, where nobody says otherwise."""
+
 
 def lay_out(heads: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 1) -> list[str]:
     """Write rows of cells under their heads, one line each, columns aligned."""

@@ -66,14 +66,17 @@ def write_galleries(table: Table, store: Store) -> Galleries | None:
 
 def in_words(pair: Pair) -> str:
     """Say in a line how two classifiers differ, image by image."""
-    low, high = pair.interval
     images = len(pair.ours.correct)
     return (
         f"{pair.ours.record.arm} and {pair.baseline.record.arm}, seed {pair.seed}, {images:,} "
         f"images: agree on {pair.agreement:.1f} %; right alone: {pair.only_ours} and "
-        f"{pair.only_baseline}, McNemar p = {pair.p:.2g}; accuracy {pair.difference:+.2f} "
-        f"[{low:+.2f}, {high:+.2f}] over images"
+        f"{pair.only_baseline}, McNemar p = {pair.p:.2g}; accuracy {_difference(pair)} over images"
     )
+
+
+def _difference(pair: Pair) -> str:
+    low, high = pair.interval
+    return f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
 
 
 def _write_gallery(
@@ -96,7 +99,6 @@ def _section(pair: Pair, galleries: list[dict[str, Any]]) -> dict[str, Any]:
     rows = pair.by_class()
     if len(rows) > MAX_CLASSES:
         rows = sorted(rows, key=lambda row: (-abs(row[2] - row[3]), row[0]))[:MAX_CLASSES]
-    low, high = pair.interval
     return {
         "seed": pair.seed,
         "arms": [side.record.arm for side in pair.sides],
@@ -106,7 +108,7 @@ def _section(pair: Pair, galleries: list[dict[str, Any]]) -> dict[str, Any]:
         "agreement": f"{pair.agreement:.1f}",
         "counts": [pair.both_right, pair.only_ours, pair.only_baseline, pair.both_wrong],
         "p": f"{pair.p:.2g}",
-        "difference": f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
+        "difference": _difference(pair),
         "classes": [(name, n, f"{a:.1f}", f"{b:.1f}", f"{a - b:+.1f}") for name, n, a, b in rows],
         "all_classes": len(pair.by_class()) == len(rows),
         "galleries": galleries,
@@ -131,7 +133,7 @@ def _architecture(side: Side) -> dict[str, Any]:
         {
             **part,
             "output": "×".join(map(str, part["output"])) or "–",
-            "parameters": format_value(float(part["parameters"]), unit="parameters"),
+            "parameters": format_value(float(part["parameters"])),
             "flops": format_value(float(part["flops"]), unit="FLOP"),
         }
         for part in side.about.get("parts", [])
