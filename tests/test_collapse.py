@@ -30,6 +30,14 @@ def test_a_teacher_that_is_not_sharpened_collapses_and_is_told():
         check_not_collapsed(curves)
 
 
+def test_a_teacher_that_says_next_to_nothing_has_collapsed():
+    """Not only one that says nothing at all: less than a twentieth of a nat."""
+    little = DinoCurves(information=[2.0, 0.049], feature_std=[0.5], teacher_entropy=[1], steps=100)
+    with pytest.raises(CollapsedError, match=r"has 0\.049 nats of information on which image"):
+        check_not_collapsed(little)
+    check_not_collapsed(dataclasses.replace(little, information=[0.0, 0.051]))
+
+
 def test_features_that_are_all_the_same_are_told():
     """Though the head behind them might make much of small differences; short trainings are not judged."""
     curves = DinoCurves(information=[2.0], feature_std=[0.001], teacher_entropy=[1.0], steps=100)
