@@ -16,10 +16,11 @@ from vitbench.configs.dino import DinoConfig
 from vitbench.configs.model import ModelConfig
 from vitbench.data.multicrop import CropBatches
 from vitbench.errors import InputError
-from vitbench.models.vit import ViT, build
+from vitbench.models.vit import ViT
 from vitbench.outcome import Conditions, Outcome
 from vitbench.records import Metric
 from vitbench.tasks.features import Images, Measurement
+from vitbench.tasks.train import build_for
 from vitbench.training.dino import DinoCurves, train_dino
 
 
@@ -119,20 +120,13 @@ def _train_without_labels(
 
 def build_encoder(case: Case) -> ViT:
     """Build the case's model on its device; raises InputError for one without features."""
-    facts = case.data.facts()
-    model = build(
-        case.model,
-        image_px=facts.image_px,
-        channels=facts.channels,
-        num_classes=facts.num_classes,
-        seed=case.seed,
-    )
+    model = build_for(case)
     if not isinstance(model, ViT):
         raise InputError(
             f"model.name is {case.model.name!r}, which has no features apart from its head; "
             "expected a subclass of vitbench.models.vit.ViT, such as 'vit'"
         )
-    return model.to(case.compute.device)
+    return model
 
 
 def _note_dino(outcome: Outcome, curves: DinoCurves) -> None:

@@ -52,13 +52,7 @@ def steps(
         load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
     )
     normalization = Normalization.of(train_split)
-    model = build(
-        case.model,
-        image_px=facts.image_px,
-        channels=facts.channels,
-        num_classes=facts.num_classes,
-        seed=case.seed,
-    ).to(compute.device)
+    model = build_for(case)
     batches = Batches(
         train_split,
         batch_size=case.train.batch_size,
@@ -144,6 +138,19 @@ def steps(
         "parameters": Metric(value=float(count_parameters(model)), better="lower"),
         "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
     }
+
+
+def build_for(case: Case) -> nn.Module:
+    """Build the case's model on its device."""
+    facts = case.data.facts()
+    model = build(
+        case.model,
+        image_px=facts.image_px,
+        channels=facts.channels,
+        num_classes=facts.num_classes,
+        seed=case.seed,
+    )
+    return model.to(case.compute.device)
 
 
 def _forward_flops(case: Case, model: nn.Module, example: Tensor) -> tuple[int | None, str | None]:
