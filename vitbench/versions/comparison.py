@@ -159,7 +159,7 @@ def _time_models(
                 time_step(*workers, fresh=fresh, step=step, chance=chance, margin=margin),
             )
         except WorkerError as error:
-            yield replace(finding, seeds=(), reason=f"cannot be timed: {error}")
+            yield replace(finding, seeds=(), blocked=True, reason=f"cannot be timed: {error}")
             return
 
 
