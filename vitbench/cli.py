@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,7 +20,8 @@ from vitbench.commands import (
     verify,
     why,
 )
-from vitbench.commands.exit_codes import FINE, USAGE
+from vitbench.commands.exit_codes import USAGE
+from vitbench.console import console
 from vitbench.errors import InputError, nearest
 
 VERBS = (
@@ -46,17 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
     12 incomplete, 13 damaged records
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except InputError as error:
-        print(f"vitbench: {error}", file=sys.stderr)
-        return USAGE
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
-    return code
+    with console():
+        try:
+            options = _parser().parse_args(arguments)
+            code: int = options.run(options)
+        except InputError as error:
+            print(f"vitbench: {error}", file=sys.stderr)
+            return USAGE
+        return code
 
 
 class _Parser(argparse.ArgumentParser):

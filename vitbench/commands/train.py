@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
+from vitbench.console import overwrite
 from vitbench.errors import InputError
 from vitbench.settings import case_settings
 
@@ -97,7 +98,7 @@ class _EpochLine:
         text = progress.line(self._name)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1  # a longer one could not be overwritten
-            print(f"\r\x1b[2K{text[:width]}", end="", flush=True)
+            overwrite(text[:width])
             self._open = True
         else:
             print(text, flush=True)

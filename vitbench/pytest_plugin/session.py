@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from vitbench.console import printable, shown
 from vitbench.errors import InputError
 from vitbench.settings import Settings
 
@@ -65,7 +66,7 @@ class Session:
         except InputError as error:
             if "cannot write" in str(error):
                 item.session.shouldstop = str(error)
-            raise pytest.fail.Exception(str(error), pytrace=False) from None  # told once
+            raise pytest.fail.Exception(printable(str(error)), pytrace=False) from None  # told once
         item.user_properties += [
             ("vitbench_record", str(obtained.path)),
             ("vitbench_study_file", str(item.path)),
@@ -76,10 +77,10 @@ class Session:
             raise obtained.defect
         record = obtained.record
         if record.status == "skipped":
-            pytest.skip(str(record.error))
+            pytest.skip(printable(str(record.error)))
         if record.status != "ok":
             again = "; repeat it with --study-rerun failed" if obtained.reused else ""
-            pytest.fail(f"{record.status}: {record.error}{again}", pytrace=False)
+            pytest.fail(printable(f"{record.status}: {record.error}{again}"), pytrace=False)
         return record
 
     def obtain(self, cell: Cell, item: pytest.Item, *, store: Store) -> Obtained:
@@ -141,6 +142,7 @@ class Session:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or reporter.verbosity < 0 or self.is_worker:
             return
+        text = shown(text, sys.stdout.encoding)
         capture = self.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             if passing and sys.stdout.isatty():
@@ -175,7 +177,7 @@ class Session:
         A worker of pytest-xdist must go on: there, the study's one item fails with the line.
         """
         if self.mistakes and not self.is_worker:
-            raise pytest.UsageError(self.mistakes[0])
+            raise pytest.UsageError(printable(self.mistakes[0]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember what is going to be run."""
@@ -199,7 +201,8 @@ class Session:
             f"results {settings.results}",
             f"baseline {settings.compare}" if settings.compare else None,
         ]
-        return "vitbench: " + " · ".join(part for part in parts if part)
+        said = "vitbench: " + " · ".join(part for part in parts if part)
+        return shown(said, sys.stdout.encoding)
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Warn of settings that have no effect in a study that is going to be run."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vitbench.console import shown
 from vitbench.errors import InputError
 from vitbench.pytest_plugin.session import Session
 
@@ -44,8 +46,8 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print one table for each study, what the baseline says to it, and where records lie."""
-        for line in self.lines():
-            terminalreporter.write_line(line)
+        for text in self.lines():
+            terminalreporter.write_line(shown(text, sys.stdout.encoding))
 
     def lines(self) -> Iterator[str]:
         """Give the lines of the summary."""

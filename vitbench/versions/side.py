@@ -72,6 +72,7 @@ class Side:
             env=self.environment,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if done.returncode not in FINE:

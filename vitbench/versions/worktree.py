@@ -52,6 +52,7 @@ def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
             ["git", "-C", str(folder), *words],  # noqa: S607  the user's own git
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=False,
         )
     except FileNotFoundError as error:
