@@ -37,13 +37,19 @@ def top_of(folder: Path) -> Path:
     """Return the top folder of the repository; raises InputError where there is none."""
     found = _git(folder, "rev-parse", "--show-toplevel")
     if found.returncode:
-        raise InputError(f"{folder.resolve()} is in no git repository; run it in one")
+        bare = _git(folder, "rev-parse", "--is-bare-repository").stdout.strip() == "true"
+        why = "is a bare git repository, without files" if bare else "is in no git repository"
+        raise InputError(f"{folder.resolve()} {why}; run it in a clone")
     return Path(found.stdout.strip())
 
 
 def _unknown(ref: str, repository: Path) -> str:
     names = _git(repository, "for-each-ref", "--format=%(refname:short)").stdout.split()
-    return f"{ref!r} is no commit of {repository}; {nearest(ref, ['HEAD~1', *names])}"
+    if not names:
+        return f"{ref!r} is no commit of {repository}, which has none; commit the base first"
+    shallow = _git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
+    more = "; a shallow clone lacks older ones: git fetch --unshallow" if shallow else ""
+    return f"{ref!r} is no commit of {repository}; {nearest(ref, ['HEAD', *names])}{more}"
 
 
 def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
