@@ -13,6 +13,7 @@ from typing import Any
 
 from vitbench import device
 from vitbench.case import Case
+from vitbench.display import only_shows
 from vitbench.disturbance import flags
 from vitbench.environment import describe
 from vitbench.errors import InputError
@@ -96,7 +97,10 @@ def obtain_seeds(
 
     on_separate: told why they are run one by one after all
     on_ran: told of every case that was run, with the path of its record
+
+    What they and `on_epoch` do only shows: an exception of it is a warning.
     """
+    on_separate, on_ran = only_shows("a line", on_separate), only_shows("a cell", on_ran)
     cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
     compute = cells[0].case.compute
     environment = describe(
