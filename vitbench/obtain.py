@@ -17,7 +17,7 @@ from vitbench.display import only_shows
 from vitbench.disturbance import flags
 from vitbench.environment import describe
 from vitbench.errors import InputError
-from vitbench.fingerprint import code_fingerprint, record_key
+from vitbench.fingerprint import code_fingerprint, own_files, record_key
 from vitbench.measure.calibration import load, read_cpu_time
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
@@ -163,7 +163,11 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         error=outcome.error,
         metrics=outcome.metrics,
         samples=outcome.samples(),
-        environment={**found, "flags": flags(found)},
+        environment={
+            **found,
+            "flags": flags(found),
+            **({"imports": imports} if (imports := own_files(cell.case)) else {}),
+        },
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,

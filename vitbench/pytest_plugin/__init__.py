@@ -39,6 +39,10 @@ def pytest_load_initial_conftests(
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings once; a wrong one ends the session before anything is collected."""
     config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    config.addinivalue_line(
+        "markers",
+        "equal_compute: a second set of arms at equal compute, selected by -m equal_compute",
+    )
     # What is left out of a dataset is told, and does not end a run where warnings are errors.
     config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
     if worker := getattr(config, "workerinput", None):
