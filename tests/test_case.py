@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from strategies import cases, json_values, values
 from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case, digest, parse_setting, times
 from vitbench.configs.checks import nearest_divisor
+from vitbench.configs.classify import TEMPLATE_SETS, ClassifyConfig
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.data import DataConfig
 from vitbench.errors import InputError
@@ -418,3 +420,29 @@ def test_a_case_is_one_task():
         Case.of(settings={"classify.epochs": 1, "interpret.images": 3})
     assert Case().get("dino.epochs") is None
     assert not Case().to_json().keys() & TASKS.keys()
+
+
+@given(
+    st.text("{}:!0a ")
+    | st.text()
+    | st.sampled_from(["{} and {}", "{0}", "{name}", "{", "{}}", "{:d}", "{!x}", "{{}}"])
+)
+def test_a_template_can_be_filled_or_is_refused(template):
+    """When the case is described, in one line; a template that is taken holds the class once."""
+    config = None
+    with contextlib.suppress(InputError):
+        config = ClassifyConfig(templates=template)
+    if config is None:
+        with pytest.raises(InputError, match=r"^classify.templates is .* a sentence with one \{\}"):
+            ClassifyConfig(templates=template)
+    elif template not in ("auto", *TEMPLATE_SETS):
+        assert config.templates.format("‽cat‽").count("‽cat‽") == 1
+
+
+@pytest.mark.parametrize(
+    "encoder", ["", "RN50", "open_clip", "open_clip:", "openclip:RN50", ":RN50"]
+)
+def test_an_encoder_has_a_library_and_a_name(encoder):
+    """Known before anything is loaded."""
+    with pytest.raises(InputError, match=r"^measure.encoder is .*; expected LIBRARY:NAME, such as"):
+        Case.of(settings={"measure.encoder": encoder})

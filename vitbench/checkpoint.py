@@ -15,6 +15,8 @@ from vitbench.case import Case
 from vitbench.data.batches import Normalization
 from vitbench.errors import InputError
 from vitbench.files import write_whole
+from vitbench.fingerprint import own_files
+from vitbench.imports import with_parts
 from vitbench.models.vit import build
 
 SCHEMA = "vitbench.checkpoint/1"
@@ -55,6 +57,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "mean": checkpoint.normalization.mean,
         "std": checkpoint.normalization.std,
         "class_names": checkpoint.class_names,
+        "imports": own_files(checkpoint.case),
     }
     # One entry: several would stand in the file in an order that changes from run to run.
     write_whole(path, save(weights, {"vitbench": json.dumps(about)}))
@@ -62,6 +65,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     """Read a trained model, in evaluation mode; nothing of the file is executed.
+
+    Where the model has a part of somebody's own that is not registered, the Python file that
+    registered it is imported, if it is still there.
 
     path: a file that `vitbench train` wrote, or the folder that it is in
     raises: InputError in one line for a file that is not there, damaged, or not such a file
@@ -73,7 +79,7 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
         about = json.loads(text)
         if about["schema"] != SCHEMA:
             raise InputError(f"schema {about['schema']}; this vitbench reads {SCHEMA}")
-        case = Case.from_json(about["case"])
+        case = with_parts(lambda: Case.from_json(about["case"]), files=about.get("imports", ()))
         normalization = Normalization(mean=tuple(about["mean"]), std=tuple(about["std"]))
         class_names = tuple(about["class_names"])
         height, width = about["image_px"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vitbench.commands import (
     attention,
@@ -38,6 +38,8 @@ VERBS = (
     doctor,
 )
 """In the order of the help."""
+VERB = "VERB"
+"""What stands for one of them in the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,14 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose error for an unknown verb names the nearest one."""
+    """A parser whose error for a wrong choice names it, the nearest one, and all there are."""
 
-    verbs: Sequence[str] = ()
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            option = "/".join(action.option_strings) or str(action.metavar)
+            said = f"unknown verb {value!r}" if option == VERB else f"{option} is {value!r}"
+            self.error(f"{said}; {nearest(str(value), map(str, action.choices))}")
 
     def error(self, message: str) -> NoReturn:
-        words = [word for word in sys.argv[1:] if not word.startswith("-")]
-        if "invalid choice" in message and words:
-            message = f"unknown verb {words[0]!r}; {nearest(words[0], self.verbs)}"
         print(f"vitbench: {message}", file=sys.stderr)
         raise SystemExit(USAGE)
 
@@ -78,9 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         "pytest studies -k posemb",
     )
     parser.add_argument("--version", action="version", version=f"vitbench {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(required=True, metavar=VERB)
 
     for verb in VERBS:
         verb.add(verbs)
-    parser.verbs = tuple(verbs.choices)
     return parser

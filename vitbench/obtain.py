@@ -13,10 +13,11 @@ from typing import Any
 
 from vitbench import device
 from vitbench.case import Case
+from vitbench.display import only_shows
 from vitbench.disturbance import flags
 from vitbench.environment import describe
 from vitbench.errors import InputError
-from vitbench.fingerprint import code_fingerprint, record_key
+from vitbench.fingerprint import code_fingerprint, own_files, record_key
 from vitbench.measure.calibration import load, read_cpu_time
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
@@ -96,7 +97,10 @@ def obtain_seeds(
 
     on_separate: told why they are run one by one after all
     on_ran: told of every case that was run, with the path of its record
+
+    What they and `on_epoch` do only shows: an exception of it is a warning.
     """
+    on_separate, on_ran = only_shows("a line", on_separate), only_shows("a cell", on_ran)
     cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
     compute = cells[0].case.compute
     environment = describe(
@@ -159,7 +163,11 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         error=outcome.error,
         metrics=outcome.metrics,
         samples=outcome.samples(),
-        environment={**found, "flags": flags(found)},
+        environment={
+            **found,
+            "flags": flags(found),
+            **({"imports": imports} if (imports := own_files(cell.case)) else {}),
+        },
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from vitbench.case import TRAIN, Case
+from vitbench.display import only_shows
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
@@ -30,11 +31,12 @@ def run(
 
     data_dir: where datasets lie; None for the default
     alone: False when other cases run beside it; then its speed is not reported
+    on_epoch: is told how far it is; an exception of it is a warning, and nothing more
     start, on_state: where to go on, and what is told where that is after every epoch
     returns: an outcome, also for a case that failed
     raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
-    outcome = Outcome()
+    outcome, on_epoch = Outcome(), only_shows("progress", on_epoch)
     conditions = Conditions(data_dir=data_dir, alone=alone, on_epoch=on_epoch)
     with noted(outcome):
         if case.task != TRAIN:
@@ -72,7 +74,7 @@ def run_fused(
         raise CannotFuseError(f"the task is {tasks[0]}")
     if any(case.compute.compile for case in cases):
         raise CannotFuseError("compute.compile is on")
-    outcomes = [Outcome() for _ in cases]
+    outcomes, on_epoch = [Outcome() for _ in cases], only_shows("progress", on_epoch)
     fused = FusedSteps()
     steps: dict[int, Step] = {}
     reason = f"{len(cases)} seeds were trained as one"

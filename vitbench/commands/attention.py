@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitbench.commands.exit_codes import FINE
+from vitbench.commands.imports import add_imports, do_imports
 from vitbench.errors import InputError
 
 
@@ -59,6 +60,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps"
     )
+    add_imports(parser)
     parser.set_defaults(run=_attention)
 
 
@@ -67,6 +69,7 @@ def _attention(options: argparse.Namespace) -> int:
     from vitbench.interpret.encoders import open_encoder
     from vitbench.interpret.photographs import read_photograph
 
+    do_imports(options)
     if not 0 < options.mass <= 1:
         raise InputError(f"--mass is {options.mass}; expected more than 0, at most 1")
     encoder = open_encoder(
@@ -104,6 +107,8 @@ def _command(options: argparse.Namespace) -> str:
             words += [f"--{name.replace('_', '-')}", str(value)]
     if options.mode != "relu":
         words += ["--mode", options.mode]
+    for given in options.imports:
+        words += ["--import", given]
     return " ".join(
         word if word == "…" else shlex.quote(word) for word in [*words, "-o", str(options.output)]
     )

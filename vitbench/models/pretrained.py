@@ -6,13 +6,12 @@ features = model.image(model.preprocessing(picture)[None])
 
 from __future__ import annotations
 
+from vitbench.configs.measure import LIBRARIES
 from vitbench.errors import InputError, nearest
 from vitbench.models.classifiers import timm_model, torchvision_model
 from vitbench.models.foreign import ForeignModel, TextTower
 from vitbench.models.open_clip_models import open_clip_model
 from vitbench.models.preprocessing import Preprocessing
-
-LIBRARIES = ("open_clip", "timm", "torchvision")
 
 __all__ = ["LIBRARIES", "ForeignModel", "Preprocessing", "TextTower", "open_model"]
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,13 +27,20 @@ STUDY = "vitbench_study"
 """The marker of a test that is a cell."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """Why a study cannot be what was asked for; it stands in place of each of its cells."""
+
+    study: str
+    message: str
+
+
 class Session:
     """One pytest session: collects cells, runs them, and hears of all that were run."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.mistakes: list[str] = []
         self.overridden: list[tuple[str, str]] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
@@ -125,10 +133,8 @@ class Session:
 
     def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
         """List the cells of this session that are the same but for their seed."""
-        markers = [
-            other.get_closest_marker(STUDY) for other in self.items if other.path == item.path
-        ]
-        cells: list[Cell] = [marker.args[0] for marker in markers if marker is not None]
+        found = [_of_study(other) for other in self.items if other.path == item.path]
+        cells = [cell for cell in found if cell is not None and not isinstance(cell, Mistake)]
         others = {
             other.case.seed: other
             for other in cells
@@ -144,7 +150,7 @@ class Session:
             return
         text = shown(text, sys.stdout.encoding)
         capture = self.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
             if passing and sys.stdout.isatty():
                 reporter.rewrite(text, erase=True)
             else:
@@ -169,15 +175,39 @@ class Session:
                 paths = ", ".join(sorted(lost))
                 line = f"{paths} has no effect in study {study.name}, {reason}"
                 self.overridden.append((study.name, line))
+        for arm, models in study.left_out(self.settings.case_settings()).items():
+            line = (
+                f"arm {arm} is left out of study {study.name}: it is known for {', '.join(models)}"
+            )
+            self.overridden.append((study.name, line))
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self) -> None:
-        """End the session in one line when a study cannot be what was asked for.
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """End the session in one line when a selected study cannot be what was asked for.
 
-        A worker of pytest-xdist must go on: there, the study's one item fails with the line.
+        A worker of pytest-xdist must go on: there, one item is left, which fails with the line.
         """
-        if self.mistakes and not self.is_worker:
-            raise pytest.UsageError(printable(self.mistakes[0]))
+        wrong = [item for item in items if isinstance(_of_study(item), Mistake)]
+        if not wrong:
+            return
+        if self.is_worker:
+            items[:] = wrong[:1]
+            return
+        of_studies = [found for item in items if (found := _of_study(item)) is not None]
+        mistakes = [found for found in of_studies if isinstance(found, Mistake)]
+        studies = len({found.study for found in of_studies})
+        raise pytest.UsageError(printable(self.mistake(mistakes, studies=studies)))
+
+    def mistake(self, mistakes: Sequence[Mistake], *, studies: int) -> str:
+        """Say the first mistake and whose it is; one of all of several studies is nobody's.
+
+        studies: how many are selected
+        """
+        message = mistakes[0].message
+        names = list(dict.fromkeys(each.study for each in mistakes if each.message == message))
+        if len(names) == studies > 1:
+            return message
+        return f"{'study' if len(names) == 1 else 'studies'} {', '.join(names)}: {message}"
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember what is going to be run."""
@@ -206,8 +236,7 @@ class Session:
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Warn of settings that have no effect in a study that is going to be run."""
-        markers = (item.get_closest_marker(STUDY) for item in items)
-        chosen = {getattr(marker.args[0], "study", None) for marker in markers if marker}
+        chosen = {getattr(_of_study(item), "study", None) for item in items}
         lines = (f"vitbench: {line}" for study, line in self.overridden if study in chosen)
         return list(dict.fromkeys(lines))
 
@@ -223,3 +252,9 @@ class Session:
             self.written[path] = Path(str(properties["vitbench_study_file"]))
             self.reused += bool(properties["vitbench_reused"])
             self.damaged += cast("list[str]", properties["vitbench_damaged"])
+
+
+def _of_study(item: pytest.Item) -> Cell | Mistake | None:
+    """Return what a test is of a study, if it is of one."""
+    marker = item.get_closest_marker(STUDY)
+    return None if marker is None else marker.args[0]
