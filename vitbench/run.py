@@ -12,7 +12,7 @@ from vitbench.case import TRAIN, Case
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import drive
+from vitbench.training.loop import Ready, drive
 from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
 
@@ -74,7 +74,7 @@ def run_fused(
         raise CannotFuseError("compute.compile is on")
     outcomes = [Outcome() for _ in cases]
     fused = FusedSteps()
-    steps: dict[int, Step] = {}
+    steps: dict[int, Ready] = {}
     reason = f"{len(cases)} seeds were trained as one"
     lanes = [
         train.steps(
@@ -91,7 +91,7 @@ def run_fused(
 
     def go_on(place: int, taken: Taken | None) -> None:
         with noted(outcomes[place]), suppress(StopIteration):
-            steps[place] = lanes[place].send(taken)  # type: ignore[arg-type]  # None begins
+            steps[place] = lanes[place].send(taken)
 
     for place in range(len(cases)):
         go_on(place, None)
@@ -99,7 +99,7 @@ def run_fused(
         places, asked = list(steps), list(steps.values())
         steps.clear()
         try:
-            results = fused.take(asked)
+            results = _taken(asked, fused)
         except CannotFuseError:
             raise
         except Exception as error:  # whatever it is: alone, a case says it of itself
@@ -110,3 +110,9 @@ def run_fused(
     for outcome in outcomes:
         outcome.curves.images_per_second.clear()
     return outcomes
+
+
+def _taken(asked: Sequence[Ready], fused: FusedSteps) -> Sequence[Taken | None]:
+    """Take a step of each: of programs one after the other, which the device does side by side."""
+    plain = [step for step in asked if isinstance(step, Step)]
+    return fused.take(plain) if plain else [step.take() for step in asked]

@@ -24,9 +24,9 @@ from vitbench.models.vit import build
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Metric, Predictions
 from vitbench.training.evaluation import Evaluation, diagnose, evaluate
-from vitbench.training.loop import DivergedError, check_learned, training
+from vitbench.training.loop import DivergedError, Ready, check_learned, training
 from vitbench.training.state import State
-from vitbench.training.step import Step, Taken
+from vitbench.training.step import Taken
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
@@ -45,7 +45,7 @@ def steps(
     start: State | None = None,
     on_state: Callable[[State], None] | None = None,
     together: int = 1,
-) -> Generator[Step, Taken, None]:
+) -> Generator[Ready, Taken | None, None]:
     """Run a case up to its last step, each of which is taken by the caller, and fill the outcome."""
     facts, compute = case.data.facts(), case.compute
     train_split, test_split = (
