@@ -70,7 +70,7 @@ def run_fused(
     """
     if tasks := sorted({case.task for case in cases} - {TRAIN}):
         raise CannotFuseError(f"the task is {tasks[0]}")
-    if any(case.compute.compile for case in cases):
+    if any(case.compute.compile and not case.compute.captures for case in cases):
         raise CannotFuseError("compute.compile is on")
     outcomes = [Outcome() for _ in cases]
     fused = FusedSteps()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class Normalization:
         return torch.addcmul(shift, images, 255 * scale)
 
 
-@lru_cache(maxsize=8)  # moving them in every step would make an accelerator wait each time
+@cache  # for ever: captured steps read them, and moving them would make an accelerator wait
 def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(normalization.mean, dtype=torch.float64).view(-1, 1, 1)
     std = torch.tensor(normalization.std, dtype=torch.float64).view(-1, 1, 1)
@@ -147,12 +147,12 @@ class Batches:
     def prepared(self, chosen: Tensor, *, draws: BatchDraws, mixed: bool) -> tuple[Tensor, Tensor]:
         """Gather images and labels by their numbers, (b,), and change them by what is drawn."""
         images = self.augmented(self._images.index_select(0, chosen), draws=draws)
-        labels = self._labels[chosen]
+        images, labels = self._normalization.apply(images), self._labels[chosen]
         return self.mixed(images, labels, draws=draws) if mixed else (images, labels)
 
     def augmented(self, images: Tensor, *, draws: BatchDraws) -> Tensor:
-        """Augment and normalise images (b, c, h, w) uint8."""
-        return self._normalization.apply(self._augment(images, generator=draws.augment))
+        """Augment images (b, c, h, w) uint8."""
+        return self._augment(images, generator=draws.augment)
 
     def mixed(self, images: Tensor, labels: Tensor, *, draws: BatchDraws) -> tuple[Tensor, Tensor]:
         """Mix normalised images and their labels (b,)."""

@@ -3,12 +3,13 @@
 Augmentations and mixtures draw on the CPU and send through `moved` what they have drawn. For an
 epoch all of that is taken down first, with images that are shapes alone, and sent at once; then
 the same functions are given it back from buffers. So a batch needs nothing from the CPU: it can
-be made by a program that is replayed.
+be made by a program that is replayed. What the next epoch needs is taken down meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -38,6 +39,9 @@ class Uploaded:
         if not _can_be_uploaded(batches):
             self._tables = None
         self.is_whole = self._tables is not None
+        self._expected = -1
+        self._known: list[Draws] = []
+        self._coming: Iterator[Draws] = iter(())
         self._ready: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._batch: dict[bool, tuple[Tensor, Tensor]] = {}
 
@@ -48,7 +52,10 @@ class Uploaded:
             return
         self._send(self._order, self._batches.order(epoch))
         mixed = self._batches.mixed_steps(epoch)
-        steps = list(_recorded(self._batches, epoch))
+        if epoch != self._expected:
+            self._expect(epoch)
+        steps = [*self._known, *self._coming]
+        self._expect(epoch + 1)
         for part, (table, count) in enumerate(zip(self._tables, (len(steps), mixed), strict=True)):
             columns = zip(*(step[part] for step in steps[:count]), strict=True)
             for place, column in enumerate(columns):
@@ -61,6 +68,7 @@ class Uploaded:
     def next(self, *, mixed: bool) -> None:
         """Make ready what `batch` will read; called before every step."""
         if self._tables is not None:
+            self._known += islice(self._coming, 1)  # while the device is busy
             return
         images, labels = next(self._ready)
         if mixed not in self._batch:
@@ -81,6 +89,9 @@ class Uploaded:
         with sent_by(_given_back(rows)):
             return self._batches.prepared(chosen, draws=self._batches.draws(0), mixed=mixed)
 
+    def _expect(self, epoch: int) -> None:
+        self._expected, self._known, self._coming = epoch, [], _recorded(self._batches, epoch)
+
     def _buffer(self, values: Tensor) -> Tensor:
         return torch.empty_like(values, device=self._device)
 
@@ -95,14 +106,15 @@ def _recorded(batches: Batches, epoch: int, *, steps: int | None = None) -> Iter
     draws, mixed = batches.draws(epoch), batches.mixed_steps(epoch)
     shape = (batches.batch_size, *batches.images.shape[1:])
     images = torch.empty(shape, dtype=torch.uint8, device="meta")
+    normalised = torch.empty(shape, device="meta")
     labels = torch.empty(shape[:1], dtype=torch.int64, device="meta")
     for step in range(batches.steps_per_epoch if steps is None else steps):
         sent: Draws = ([], [])
         with sent_by(_taken_down(sent[0])):
-            augmented = batches.augmented(images, draws=draws)
+            batches.augmented(images, draws=draws)
         if step < mixed:
             with sent_by(_taken_down(sent[1])):
-                batches.mixed(augmented, labels, draws=draws)
+                batches.mixed(normalised, labels, draws=draws)
         yield sent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -52,6 +53,12 @@ def steps(
         load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
     )
     normalization = Normalization.of(train_split)
+    # Once, so that no test waits for its images.
+    test_split = dataclasses.replace(
+        test_split,
+        images=test_split.images.to(compute.device),
+        labels=test_split.labels.to(compute.device),
+    )
     model = build_for(case)
     batches = Batches(
         train_split,

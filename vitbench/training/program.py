@@ -113,11 +113,27 @@ class StepProgram:
                 self._draws = _drawn_on(self._stream.device) > 0
             return
         if mixed not in self._graphs:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self._stream):
-                self._call(mixed=mixed)
-            self._graphs[mixed] = graph
-        self._graphs[mixed].replay()
+            self._graphs[mixed] = self._captured(mixed=mixed)
+            if self._draws:
+                self._leave_stream()
+        with self._on_stream():
+            self._graphs[mixed].replay()
+
+    def _leave_stream(self) -> None:
+        """Go on where every program goes that draws: all graphs read one and the same seed."""
+        shared = torch.cuda.default_stream(self._stream.device)
+        shared.wait_stream(self._stream)
+        self._stream = shared
+
+    def _captured(self, *, mixed: bool) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # What matrix products write to between steps must be the graph's own: torch frees the
+        # rest whenever anybody else captures something.
+        torch._C._cuda_clearCublasWorkspaces()
+        with torch.cuda.graph(graph):
+            self._call(mixed=mixed)
+        torch._C._cuda_clearCublasWorkspaces()
+        return graph
 
     def _call(self, *, mixed: bool) -> None:
         """The program itself: nothing in it depends on the step but what the buffers hold."""
