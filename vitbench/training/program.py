@@ -17,13 +17,17 @@ from torch import Tensor
 
 from vitbench.data.batches import Batches
 from vitbench.data.uploaded import Uploaded
-from vitbench.device import randomness
+from vitbench.device import is_out_of_memory, randomness
 from vitbench.training.averaging import WeightAverage
 from vitbench.training.optimizers import Optimizers
 from vitbench.training.step import Step, Taken, differentiate, share_right, update
 
 WARM_UP = 3
 """Steps that are called before one is captured, in which libraries and optimisers set up."""
+
+
+class CannotCaptureError(RuntimeError):
+    """A model does in its step what cannot be replayed; the message says what to do."""
 
 
 class StepProgram:
@@ -130,8 +134,16 @@ class StepProgram:
         # What matrix products write to between steps must be the graph's own: torch frees the
         # rest whenever anybody else captures something.
         torch._C._cuda_clearCublasWorkspaces()
-        with torch.cuda.graph(graph):
-            self._call(mixed=mixed)
+        try:
+            with torch.cuda.graph(graph):
+                self._call(mixed=mixed)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise CannotCaptureError(
+                "a step of this model cannot be captured, as when it waits for the device; set "
+                f"compute.capture=false: {(str(error).splitlines() or [''])[0]}"
+            ) from error
         torch._C._cuda_clearCublasWorkspaces()
         return graph
 
