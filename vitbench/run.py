@@ -13,7 +13,7 @@ from vitbench.display import only_shows
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import drive
+from vitbench.training.loop import Ready, drive
 from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
 
@@ -72,11 +72,11 @@ def run_fused(
     """
     if tasks := sorted({case.task for case in cases} - {TRAIN}):
         raise CannotFuseError(f"the task is {tasks[0]}")
-    if any(case.compute.compile for case in cases):
+    if any(case.compute.compile and not case.compute.captures for case in cases):
         raise CannotFuseError("compute.compile is on")
     outcomes, on_epoch = [Outcome() for _ in cases], only_shows("progress", on_epoch)
     fused = FusedSteps()
-    steps: dict[int, Step] = {}
+    steps: dict[int, Ready] = {}
     reason = f"{len(cases)} seeds were trained as one"
     lanes = [
         train.steps(
@@ -93,7 +93,7 @@ def run_fused(
 
     def go_on(place: int, taken: Taken | None) -> None:
         with noted(outcomes[place]), suppress(StopIteration):
-            steps[place] = lanes[place].send(taken)  # type: ignore[arg-type]  # None begins
+            steps[place] = lanes[place].send(taken)
 
     for place in range(len(cases)):
         go_on(place, None)
@@ -101,7 +101,7 @@ def run_fused(
         places, asked = list(steps), list(steps.values())
         steps.clear()
         try:
-            results = fused.take(asked)
+            results = _taken(asked, fused)
         except CannotFuseError:
             raise
         except Exception as error:  # whatever it is: alone, a case says it of itself
@@ -112,3 +112,9 @@ def run_fused(
     for outcome in outcomes:
         outcome.curves.images_per_second.clear()
     return outcomes
+
+
+def _taken(asked: Sequence[Ready], fused: FusedSteps) -> Sequence[Taken | None]:
+    """Take a step of each: of programs one after the other, which the device does side by side."""
+    plain = [step for step in asked if isinstance(step, Step)]
+    return fused.take(plain) if plain else [step.take() for step in asked]

@@ -15,13 +15,16 @@ class ComputeConfig:
 
     device: "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision: "fp32", or "bf16" for autocast; "auto" is resolved by `vitbench.device`
-    compile: train with the forward and backward pass compiled (torch.compile; on CUDA with CUDA
-        graphs). A minute at the start, which pays on a GPU; on a CPU it is no faster (measured)
+    capture: take a step of a training as one program that reads all its inputs from buffers, which
+        on CUDA is captured as a graph and replayed; None for on CUDA. The same results
+    compile: train with the forward and backward pass compiled (torch.compile); None where a
+        captured training is long enough to repay it. On a CPU it is no faster (measured)
     """
 
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
+    capture: bool | None = None
+    compile: bool | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -29,3 +32,8 @@ class ComputeConfig:
             one_of("compute.device", self.device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
         )
         check_choices(self, section="compute")
+
+    @property
+    def captures(self) -> bool:
+        """Whether a step is a program; see `capture`."""
+        return self.device.startswith("cuda") if self.capture is None else self.capture
