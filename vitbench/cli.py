@@ -21,7 +21,7 @@ from vitbench.commands import (
     verify,
     why,
 )
-from vitbench.commands.exit_codes import FINE, USAGE
+from vitbench.commands.exit_codes import FINE, INTERRUPTED, USAGE
 from vitbench.errors import InputError, nearest
 
 VERBS = (
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
-    12 incomplete, 13 damaged records
+    12 incomplete, 13 damaged records, 130 interrupted
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"vitbench: {error}", file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print("vitbench: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
