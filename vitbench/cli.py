@@ -20,7 +20,7 @@ from vitbench.commands import (
     verify,
     why,
 )
-from vitbench.commands.exit_codes import USAGE
+from vitbench.commands.exit_codes import INTERRUPTED, USAGE
 from vitbench.console import console
 from vitbench.errors import InputError, nearest
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
-    12 incomplete, 13 damaged records
+    12 incomplete, 13 damaged records, 130 interrupted
     """
     with console():
         try:
@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:
             print(f"vitbench: {error}", file=sys.stderr)
             return USAGE
+        except KeyboardInterrupt:
+            print("vitbench: interrupted", file=sys.stderr)
+            return INTERRUPTED
         return code
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vitbench.errors import InputError
+from vitbench.lifeline import end_with
+from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
 from vitbench.pytest_plugin.session import STUDY, Mistake, Session
 from vitbench.pytest_plugin.summary import Summary
@@ -47,10 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
     if worker := getattr(config, "workerinput", None):
         sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
+        if CONTROLLER in worker:
+            end_with(worker[CONTROLLER])
     session = Session(config, find_settings(config))
     config.pluginmanager.register(session, "vitbench_session")
     if not session.is_worker:
         config.pluginmanager.register(Summary(session), "vitbench_summary")
+        config.pluginmanager.register(Crashes(), "vitbench_crashes")
 
 
 def _session(config: pytest.Config) -> Session:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -46,6 +46,7 @@ class Session:
         self.damaged: list[str] = []
         self.reused = 0
         self.items: list[pytest.Item] = []
+        self.put_off: set[pytest.Item] = set()
         self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
 
     @property
@@ -58,6 +59,12 @@ class Session:
         """Processes that run cells side by side."""
         return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
+    @property
+    def name(self) -> str | None:
+        """What its workers have in common; None where there are none."""
+        worker: dict[str, str] = getattr(self.config, "workerinput", {})
+        return worker.get("testrunuid")
+
     def run(self, cell: Cell, item: pytest.Item) -> Record:
         """Obtain the record of a cell and tell the controller where it lies."""
         __tracebackhide__ = True
@@ -69,7 +76,6 @@ class Session:
             device.set_threads(max(1, cores() // self.workers))
         store = Store(self.settings.results)
         try:
-            store.check_writable()
             obtained = self.obtain(cell, item, store=store)
         except InputError as error:
             if "cannot write" in str(error):
@@ -106,6 +112,10 @@ class Session:
             data_dir=self.settings.data_dir,
             study_file=item.path,
             workers=self.workers,
+            session=self.name,
+            on_wait=lambda cell, process: self.show(
+                f"{cell.study} {cell.id}: waiting for {process}, which runs it"
+            ),
             on_epoch=lambda cell, progress: self.show(
                 progress.line(f"{cell.study} {cell.id}"), passing=True
             ),
@@ -156,6 +166,37 @@ class Session:
             else:
                 reporter.ensure_newline()
                 reporter.write_line(text)
+
+    # the order of the cells -----------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        """Put a cell that another session is running to the end, once, and go on with the next.
+
+        Not in a worker of pytest-xdist, which is told the places of its cells; and only before a
+        cell of the same file, since what they share has been kept for it.
+        """
+        marker = item.get_closest_marker(STUDY)
+        if self.is_worker or marker is None or isinstance(marker.args[0], str):
+            return None
+        if nextitem is None or nextitem.parent is not item.parent or item in self.put_off:
+            return None
+        if not self.is_claimed(marker.args[0]):
+            return None
+        self.put_off.add(item)
+        item.session.items.append(item)
+        return True
+
+    def is_claimed(self, cell: Cell) -> bool:
+        """Whether another session is running a cell."""
+        from vitbench.obtain import is_claimed
+        from vitbench.records import Store
+
+        with suppress(InputError):  # which is said where the cell is run
+            return is_claimed(cell, store=Store(self.settings.results))
+        return False
 
     # collection -----------------------------------------------------------------------------
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vitbench.errors import InputError, nearest
+from vitbench.lease import clear_scratch, scratch_folder, undisturbed
+
+PREFIX = "vitbench-code-"
 
 
 @contextmanager
-def checked_out(ref: str, *, repository: Path, folder: Path) -> Iterator[Path]:
+def checked_out(ref: str, *, repository: Path) -> Iterator[Path]:
     """Check a commit out into a folder that goes again, as a git worktree.
 
-    Neither the files that are being worked on nor the index are touched.
+    Neither the files that are being worked on nor the index are touched. What a process has left
+    that was killed goes now.
     ref: branch, tag or commit of the repository
-    folder: does not exist yet
     raises: InputError where there is no repository or no such commit
     """
     found = _git(
@@ -24,13 +28,35 @@ def checked_out(ref: str, *, repository: Path, folder: Path) -> Iterator[Path]:
     )
     if found.returncode:
         raise InputError(_unknown(ref, repository))
-    made = _git(repository, "worktree", "add", "--detach", str(folder), found.stdout.strip())
-    if made.returncode:
-        raise InputError(f"cannot check out {ref!r} to {folder}: {_last_line(made.stderr)}")
-    try:
-        yield folder
-    finally:
-        _git(repository, "worktree", "remove", "--force", str(folder))
+    _remove_left(repository)
+    with scratch_folder(Path(tempfile.gettempdir()), prefix=PREFIX) as folder:
+        try:
+            made = _git(
+                repository, "worktree", "add", "--detach", str(folder), found.stdout.strip()
+            )
+            if made.returncode:
+                raise InputError(f"cannot check out {ref!r} to {folder}: {_last_line(made.stderr)}")
+            yield folder
+        finally:
+            with undisturbed():
+                _remove(repository, folder)
+
+
+def _remove(repository: Path, folder: Path) -> None:
+    """Remove a worktree, also one that is half made (then git has it locked) or has no folder."""
+    _git(repository, "worktree", "remove", "--force", "--force", str(folder))
+
+
+def _remove_left(repository: Path) -> None:
+    """Remove the worktrees of processes that were killed."""
+    listed = _git(repository, "worktree", "list", "--porcelain").stdout.splitlines()
+    paths = [Path(line.removeprefix("worktree ")) for line in listed if "worktree " in line]
+    ours = [path for path in paths if path.name.startswith(PREFIX)]
+    for parent in {path.parent for path in ours}:
+        clear_scratch(parent, prefix=PREFIX)
+    for path in ours:
+        if not path.exists():
+            _remove(repository, path)
 
 
 def top_of(folder: Path) -> Path:
