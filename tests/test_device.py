@@ -64,6 +64,26 @@ def test_a_missing_device_is_named_with_those_there_are(monkeypatch):
         device.resolve(Case(compute=ComputeConfig(device="cuda")))
 
 
+@given(
+    st.one_of(
+        st.text(max_size=8),
+        st.sampled_from(["gpu", "CPU", "cuda:", "cuda:01", "cuda:-1", "meta", "cpu:0", "", " cpu"]),
+        st.integers(0, 10**25).map("cuda:{}".format),
+    )
+)
+def test_a_name_of_a_device_is_found_or_told_in_a_line(name):
+    """Whatever is given: a device that tensors can be made on, or one line that begins with it."""
+    try:
+        found = device.find_device(name, given_as="--device")
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert "--device is" in str(error) or f"device {name!r} is not on this machine" in str(
+            error
+        )
+    else:
+        assert torch.zeros(1, device=found).item() == 0
+
+
 @given(seed=st.integers(0, 2**40), concern=concerns)
 def test_what_draws_without_a_generator_can_be_given_one(seed, concern):
     """It draws what the generator of the concern draws, and the state before is back after."""

@@ -17,7 +17,7 @@ from tiny import tiny
 from torch import Tensor
 from vits import Shape, shape
 
-from vitbench.checkpoint import FILE, write_checkpoint
+from vitbench.checkpoint import FILE, load_model, write_checkpoint
 from vitbench.cli import main
 from vitbench.errors import InputError
 from vitbench.gallery.cells import write_cell_gallery
@@ -205,6 +205,31 @@ def test_a_bad_image_is_told_in_a_line(trained, tmp_path, capsys, make, expected
     assert expected in told
     assert told.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("cuda", "device 'cuda' is not on this machine; it has: cpu"),
+        ("cuda:7", "device 'cuda:7' is not on this machine; it has: cpu"),
+        ("gpu", "--device is 'gpu'; did you mean 'cpu'? known: auto, cpu, cuda, cuda:N, mps"),
+        ("", "--device is ''; known: auto, cpu, cuda, cuda:N, mps"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_in_a_line(
+    trained, photo, capsys, monkeypatch, device, expected
+):
+    """By every verb that takes one, before anything is read or written."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    expected = f"vitbench: {expected}\n"
+    model = str(trained)
+    assert main(["attention", str(photo), "--model", model, f"--device={device}"]) == 2
+    assert capsys.readouterr().err == expected
+    assert main(["train", "--budget", "smoke", f"--device={device}"]) == 2
+    assert capsys.readouterr().err == expected.replace("--device", "compute.device")
+    with pytest.raises(InputError):
+        load_model(model, device=device)
 
 
 def test_other_mistakes_of_the_command_are_told_in_a_line(trained, photo, tmp_path, capsys):

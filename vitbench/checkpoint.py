@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitbench.case import Case
 from vitbench.data.batches import Normalization
+from vitbench.device import find_device
 from vitbench.errors import InputError
 from vitbench.files import write_whole
 from vitbench.models.vit import build
@@ -64,8 +65,10 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     """Read a trained model, in evaluation mode; nothing of the file is executed.
 
     path: a file that `vitbench train` wrote, or the folder that it is in
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps"
     raises: InputError in one line for a file that is not there, damaged, or not such a file
     """
+    device = find_device(device, given_as="device")
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     text, weights = _read(path)

@@ -57,24 +57,26 @@ def add(verbs: Any) -> None:
         help="what is shown of differential attention (default: relu)",
     )
     parser.add_argument(
-        "--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, mps"
+        "--device", default="cpu", metavar="DEVICE", help="auto, cpu (default), cuda, cuda:N or mps"
     )
     parser.set_defaults(run=_attention)
 
 
 def _attention(options: argparse.Namespace) -> int:
+    from vitbench.device import find_device
     from vitbench.gallery.page import write_gallery
     from vitbench.interpret.encoders import open_encoder
     from vitbench.interpret.photographs import read_photograph
 
     if not 0 < options.mass <= 1:
         raise InputError(f"--mass is {options.mass}; expected more than 0, at most 1")
+    device = find_device(options.device, given_as="--device")
     encoder = open_encoder(
         options.model,
         weights=options.weights,
         download=options.download,
         num_heads=options.heads,
-        device=options.device,
+        device=device,
     )
     images = [
         (path.stem, read_photograph(path, encoder, image_px=options.image_px))

@@ -24,6 +24,7 @@ def add(verbs: Any) -> None:
 
 def _rerun(options: argparse.Namespace) -> int:
     """Run a record's case again and say in which metrics it differs."""
+    from vitbench import device
     from vitbench.case import Case
     from vitbench.records import DamagedRecordError, Record
     from vitbench.run import run, run_fused
@@ -38,7 +39,7 @@ def _rerun(options: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(f"{options.record}: {error}") from error
     data_dir = Path(options.data_dir) if options.data_dir else None
-    case = Case.from_json(record.case)
+    case = device.resolve(Case.from_json(record.case))
     if seeds := record.environment.get("fused_seeds"):
         cases = [dataclasses.replace(case, seed=seed) for seed in seeds]
         outcome = run_fused(cases, data_dir=data_dir)[cases.index(case)]

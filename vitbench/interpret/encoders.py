@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitbench.checkpoint import FILE, Checkpoint, load_model
 from vitbench.data.batches import Normalization
+from vitbench.device import find_device
 from vitbench.errors import InputError, nearest
 from vitbench.interpret.published import PUBLISHED, Architecture, PublishedViT, address
 from vitbench.interpret.timm_models import TimmViT, make_timm_model
@@ -122,6 +123,7 @@ def open_encoder(
     num_heads: of a file whose heads are not 64 wide
     raises: InputError, in one line, for what cannot be opened
     """
+    device = find_device(device, given_as="device")
     source, colon, name = given.partition(":")
     if colon and source in ("timm", "dino") and not Path(given).exists():
         make = _open_timm if source == "timm" else _open_dino
