@@ -257,7 +257,11 @@ def test_a_wrong_setting_says_what_was_expected(text, message):
             {"train.learning_rate": math.inf},
             "train.learning_rate is inf; expected a finite number under 2**63",
         ),
-        ({"model.depth": 10**30}, f"model.depth is {10**30}; expected a finite number under 2**63"),
+        ({"train.epochs": 10**30}, f"train.epochs is {10**30}; expected a finite number under 2"),
+        ({"model.depth": 10**9}, "model.depth is 1000000000; expected at most 1000"),
+        ({"model.width": 10**9 + 7}, "model.width is 1000000007; expected at most 65536"),
+        ({"model.mlp_ratio": 1e12}, "model.mlp_ratio is 1000000000000.0; expected at most 1024"),
+        ({"data.image_px": 10**7}, "data.image_px is 10000000; expected at most 16384"),
         (
             {"train.warmup_share": 1.0},
             "train.warmup_share is 1.0; expected at least 0, less than 1",

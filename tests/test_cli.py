@@ -8,6 +8,7 @@ import io
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from vitbench import load_model
 from vitbench.case import Case
 from vitbench.cli import _parser, main
 from vitbench.obtain import obtain, obtain_seeds
-from vitbench.records import Store
+from vitbench.records import Record, Store
 from vitbench.study import Study
 
 
@@ -90,6 +91,17 @@ def test_rerun_names_a_metric_that_differs(results, capsys):
     out = capsys.readouterr().out
     (line,) = (line for line in out.splitlines() if line.split()[0] == "test_loss")
     assert line.endswith("differs")
+
+
+def test_rerun_of_a_device_that_is_not_here_is_one_line(results, capsys, monkeypatch):
+    """A record of another machine's GPU says what this machine has."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    path = next(iter(Store(results).paths()))
+    record = Record.from_bytes(path.read_bytes())
+    case = record.case | {"compute": record.case["compute"] | {"device": "cuda:1"}}
+    path.write_bytes(msgspec.structs.replace(record, case=case).to_bytes())
+    assert main(["rerun", str(path)]) == 2
+    assert capsys.readouterr().err.startswith("vitbench: device 'cuda:1' is not on this machine; ")
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}"])

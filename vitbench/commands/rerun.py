@@ -26,6 +26,7 @@ def add(verbs: Any) -> None:
 
 def _rerun(options: argparse.Namespace) -> int:
     """Run a record's case again and say in which metrics it differs."""
+    from vitbench import device
     from vitbench.case import Case
     from vitbench.imports import with_parts
     from vitbench.records import DamagedRecordError, Record
@@ -45,6 +46,7 @@ def _rerun(options: argparse.Namespace) -> int:
     case = with_parts(
         lambda: Case.from_json(record.case), files=record.environment.get("imports", ())
     )
+    case = device.resolve(case)
     if seeds := record.environment.get("fused_seeds"):
         cases = [dataclasses.replace(case, seed=seed) for seed in seeds]
         outcome = run_fused(cases, data_dir=data_dir)[cases.index(case)]

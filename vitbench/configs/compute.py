@@ -27,13 +27,18 @@ class ComputeConfig:
     compile: bool | None = None
 
     def __post_init__(self) -> None:
-        require(
-            re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None,
-            one_of("compute.device", self.device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
-        )
+        check_device(self.device, given_as="compute.device")
         check_choices(self, section="compute")
 
     @property
     def captures(self) -> bool:
         """Whether a step is a program; see `capture`."""
         return self.device.startswith("cuda") if self.capture is None else self.capture
+
+
+def check_device(device: str, *, given_as: str) -> None:
+    """Raise InputError unless a name is one that a device may have, here or elsewhere."""
+    require(
+        re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]*))?", device) is not None,
+        one_of(given_as, device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
+    )

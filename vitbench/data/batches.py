@@ -24,6 +24,19 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if (
+            not numbers
+            or len(self.mean) != len(self.std)
+            or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+            or min(self.std) <= 0
+        ):
+            raise InputError(
+                f"normalization by mean {self.mean} and std {self.std}; expected a finite number "
+                "of each for every channel, and std above 0"
+            )
+
     @classmethod
     def of(cls, split: Split) -> Normalization:
         """Measure a split, by exact sums of whole numbers; a constant channel has std 1."""
