@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, Case
+from vitbench.records.content import LARGEST
 from vitbench.registry import AUGMENTATIONS, MIXES, MODELS, POSEMBS
 
 NAMES = {
@@ -58,7 +59,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-LARGEST, LARGEST)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | st.text(),

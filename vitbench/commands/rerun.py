@@ -25,11 +25,12 @@ def add(verbs: Any) -> None:
 def _rerun(options: argparse.Namespace) -> int:
     """Run a record's case again and say in which metrics it differs."""
     from vitbench.case import Case
-    from vitbench.records import DamagedRecordError, Record
+    from vitbench.files import read_regular
+    from vitbench.records import MOST_BYTES, DamagedRecordError, Record
     from vitbench.run import run, run_fused
 
     try:
-        record = Record.from_bytes(options.record.read_bytes())
+        record = Record.from_bytes(read_regular(options.record, most=MOST_BYTES))
     except OSError as error:
         raise InputError(f"cannot read {options.record}: {error.strerror}") from error
     except DamagedRecordError as error:
