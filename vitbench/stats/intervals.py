@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,7 @@ class Estimate:
     sd: sample standard deviation (n - 1); None for n = 1
     half_width: of the two-sided interval; None where the spread is not known
     ends: of an interval that is not the same on both sides; half_width is the longer one
+    over: what the n values are of
     """
 
     n: int
@@ -47,6 +48,14 @@ class Estimate:
     half_width: float | None
     confidence: float
     ends: tuple[float, float] | None = None
+    over: Literal["seeds", "rounds"] = "seeds"
+
+    @property
+    def count(self) -> str:
+        """How many values there are: `n = 3` seeds, or `30 rounds`."""
+        if self.over == "seeds":
+            return f"n = {self.n}"
+        return f"{self.n} round{'s' * (self.n != 1)}"
 
     @property
     def interval(self) -> tuple[float, float] | None:

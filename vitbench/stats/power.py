@@ -34,9 +34,7 @@ def power(difference: float, *, sd: float, n: int, confidence: float = CONFIDENC
     return _chance(abs(difference) / sd * n**0.5, above=-REACH, n=n, confidence=confidence)
 
 
-def equivalence_power(
-    margin: float, *, sd: float, n: int, confidence: float = CONFIDENCE
-) -> float:
+def equivalence_power(margin: float, *, sd: float, n: int, confidence: float = CONFIDENCE) -> float:
     """Return the chance that the interval of two sides that do not differ lies inside ±margin.
 
     sd: of the paired differences, more than 0

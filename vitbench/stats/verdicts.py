@@ -95,7 +95,7 @@ class Comparison:
         if self.verdict != "inconclusive":
             return self.verdict
         if self.difference.n == 1:
-            return "inconclusive (n = 1)"
+            return f"inconclusive ({self.difference.count})"
         if self.needed_seeds is None:
             return "inconclusive"
         return f"inconclusive (needs about {self.needed_seeds} seeds)"
