@@ -103,5 +103,21 @@ def update(step: Step) -> None:
     for group in step.optimizer.param_groups:
         group["lr"] = step.rate * group["relative_rate"]
     if step.config.grad_clip_norm is not None:
+        separate_gradients(step.model)
         nn.utils.clip_grad_norm_(step.model.parameters(), step.config.grad_clip_norm)
     step.optimizer.step()
+
+
+def separate_gradients(model: nn.Module) -> None:
+    """Give every parameter a gradient of its own, before they are scaled in place.
+
+    Of parameters that are added to each other, autograd may hand out one tensor as the gradient
+    of both, which would be scaled twice.
+    """
+    places = set()
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            continue
+        if parameter.grad.data_ptr() in places:
+            parameter.grad = parameter.grad.clone()
+        places.add(parameter.grad.data_ptr())
