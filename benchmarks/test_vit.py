@@ -19,7 +19,7 @@ from vitbench.models.attention import attend
 from vitbench.models.vit import ViT, build
 from vitbench.registry import MODELS
 from vitbench.training.optimizers import make_optimizer
-from vitbench.training.step import Step, train_step
+from vitbench.training.step import Step
 
 BATCH = 32
 STEP_BATCH = 128
@@ -92,7 +92,7 @@ def train(benchmark: Any, case: Case, model: ViT, images: torch.Tensor) -> None:
         config=case.train,
         compute=FP32,
     )
-    loss, _ = benchmark(train_step, step)
+    loss, _ = benchmark(step.take)
     assert torch.isfinite(loss)
 
 

@@ -69,6 +69,10 @@ def test_vit_b_32_batches_of_8(case, run_case):
 
 
 def check(record):
-    """Another precision's outputs are checked where they are made: an invalid record has failed."""
-    assert record.metric("latency_p50_ms") > 0
+    """Another precision's outputs are checked where they are made: an invalid record has failed.
+
+    There is no latency where other cases run beside this one.
+    """
+    latency = record.metrics["latency_p50_ms"]
+    assert latency.reason if latency.value is None else latency.value > 0
     assert record.metric("weights_mib") > 0

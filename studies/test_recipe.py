@@ -21,6 +21,7 @@ study = Study(
         "mixup_early": {"data.mix": "mixup", "data.mix_off_share": 0.3},
     },
     baseline="base",
+    models={"mimetic": ["vit"]},
     metrics=[
         "test_accuracy",
         "test_loss",

@@ -15,7 +15,7 @@ RECIPE = {
     "train.schedule": "linear",
 }
 STEM = {"model.stem": "conv", "model.patch": 8, "model.width": 192, "model.num_heads": 6}
-PATCHES = {"model.patch": 4, "model.width": 96, "model.num_heads": 3}
+PATCHES = {"model.patch": 4, "model.width": 96, "model.num_heads": 4}
 MUON = {"train.optimizer": "muon"}
 
 study = Study(

@@ -24,6 +24,24 @@ settings.register_profile("thorough", max_examples=300, deadline=None, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let tests that have a device be held on another than the CPU: `pytest tests --device cuda`."""
+    parser.addoption("--device", default=None, help="device of the tests that need one, as cuda")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """The device that was asked for; the test is skipped where it is not there."""
+    import torch
+
+    name = request.config.getoption("--device")
+    if name is None:
+        pytest.skip("no device was asked for; give --device cuda")
+    if not name.startswith("cuda") or not torch.cuda.is_available():
+        pytest.skip(f"device {name!r} is not on this machine")
+    return str(name)
+
+
 def pytest_collection_finish() -> None:
     """Take what is loaded out of the search for garbage that each training begins with."""
     gc.freeze()

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, Case
+from vitbench.configs.data import LARGEST_PX
+from vitbench.configs.model import LARGEST
 from vitbench.registry import AUGMENTATIONS, MIXES, MODELS, POSEMBS
 
 NAMES = {
@@ -21,6 +23,11 @@ NAMES = {
     "compute.device": ("auto", "cpu", "cuda", "cuda:1", "mps"),
 }
 
+LIMITS = {
+    **{f"model.{name}": most for name, most in LARGEST.items()},
+    "data.image_px": LARGEST_PX,
+}
+
 
 def values(path: str) -> st.SearchStrategy[Any]:
     """Draw a valid value of a setting; the width is one that every number of heads divides."""
@@ -28,7 +35,11 @@ def values(path: str) -> st.SearchStrategy[Any]:
         return st.integers(1, 8).map(lambda factor: 840 * factor)
     if path == "model.num_heads":
         return st.integers(1, 8)
-    return st.sampled_from(NAMES[path]) if path in NAMES else _of_type(SETTINGS[path])
+    if path in NAMES:
+        return st.sampled_from(NAMES[path])
+    drawn = _of_type(SETTINGS[path])
+    most = LIMITS.get(path)
+    return drawn if most is None else drawn.map(lambda n: n if n is None else 1 + (n - 1) % most)
 
 
 def _of_type(annotation: Any) -> st.SearchStrategy[Any]:

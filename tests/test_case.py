@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from strategies import cases, json_values, values
 from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case, digest, parse_setting, times
 from vitbench.configs.checks import nearest_divisor
+from vitbench.configs.classify import TEMPLATE_SETS, ClassifyConfig
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.data import DataConfig
 from vitbench.errors import InputError
@@ -255,7 +257,11 @@ def test_a_wrong_setting_says_what_was_expected(text, message):
             {"train.learning_rate": math.inf},
             "train.learning_rate is inf; expected a finite number under 2**63",
         ),
-        ({"model.depth": 10**30}, f"model.depth is {10**30}; expected a finite number under 2**63"),
+        ({"train.epochs": 10**30}, f"train.epochs is {10**30}; expected a finite number under 2"),
+        ({"model.depth": 10**9}, "model.depth is 1000000000; expected at most 1000"),
+        ({"model.width": 10**9 + 7}, "model.width is 1000000007; expected at most 65536"),
+        ({"model.mlp_ratio": 1e12}, "model.mlp_ratio is 1000000000000.0; expected at most 1024"),
+        ({"data.image_px": 10**7}, "data.image_px is 10000000; expected at most 16384"),
         (
             {"train.warmup_share": 1.0},
             "train.warmup_share is 1.0; expected at least 0, less than 1",
@@ -418,3 +424,29 @@ def test_a_case_is_one_task():
         Case.of(settings={"classify.epochs": 1, "interpret.images": 3})
     assert Case().get("dino.epochs") is None
     assert not Case().to_json().keys() & TASKS.keys()
+
+
+@given(
+    st.text("{}:!0a ")
+    | st.text()
+    | st.sampled_from(["{} and {}", "{0}", "{name}", "{", "{}}", "{:d}", "{!x}", "{{}}"])
+)
+def test_a_template_can_be_filled_or_is_refused(template):
+    """When the case is described, in one line; a template that is taken holds the class once."""
+    config = None
+    with contextlib.suppress(InputError):
+        config = ClassifyConfig(templates=template)
+    if config is None:
+        with pytest.raises(InputError, match=r"^classify.templates is .* a sentence with one \{\}"):
+            ClassifyConfig(templates=template)
+    elif template not in ("auto", *TEMPLATE_SETS):
+        assert config.templates.format("‽cat‽").count("‽cat‽") == 1
+
+
+@pytest.mark.parametrize(
+    "encoder", ["", "RN50", "open_clip", "open_clip:", "openclip:RN50", ":RN50"]
+)
+def test_an_encoder_has_a_library_and_a_name(encoder):
+    """Known before anything is loaded."""
+    with pytest.raises(InputError, match=r"^measure.encoder is .*; expected LIBRARY:NAME, such as"):
+        Case.of(settings={"measure.encoder": encoder})

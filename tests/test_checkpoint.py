@@ -116,6 +116,61 @@ MISTAKES = {
         lambda path: rewritten(path, case=of_case(name="vti")),
         "did you mean 'vit'?",
     ),
+    **{
+        f"image of {sides}": (lambda path, sides=sides: rewritten(path, image_px=sides), message)
+        for sides, message in (
+            ((0, 4), "is damaged: Expected `int` >= 1 - at `$.image_px[0]`"),
+            ((10**7, 4), "is damaged: Expected `int` <= 1048576 - at `$.image_px[0]`"),
+            ((10**4, 10**4), "have 25,000,000 patches of 2 px; expected at most 65,536"),
+            ("64", "is damaged: Expected `array`, got `str` - at `$.image_px`"),
+        )
+    },
+    **{
+        f"mean of {mean}": (lambda path, mean=mean: rewritten(path, mean=mean), message)
+        for mean, message in (
+            (("a", "b", "c"), "is damaged: Expected `float`, got `str` - at `$.mean[0]`"),
+            ((), "expected a finite number of each for every channel"),
+            ((0.5,), "expected a finite number of each for every channel"),
+            ((float("nan"),) * 3, "is damaged: JSON is malformed"),
+        )
+    },
+    "std of 0": (lambda path: rewritten(path, std=(0.0, 0.3, 0.3)), "and std above 0"),
+    "no classes": (lambda path: rewritten(path, class_names=()), "array` of length >= 1"),
+    "classes in a word": (lambda path: rewritten(path, class_names="abc"), "got `str`"),
+    "a million classes": (
+        lambda path: rewritten(path, class_names=["a"] * 10**6),
+        "head.bias is (5,), expected (1000000,)",
+    ),
+    "deep nesting": (
+        lambda path: save_file({}, path, {"vitbench": "[" * 10**5 + "]" * 10**5}),
+        "is damaged: ",
+    ),
+    "deep nesting inside": (
+        lambda path: save_file(
+            {}, path, {"vitbench": f'{{"schema": "{SCHEMA}", "case": {"[" * 10**5}'}
+        ),
+        "is damaged: ",
+    ),
+    "a list": (lambda path: save_file({}, path, {"vitbench": "[]"}), "Expected `object`"),
+    "a case in a list": (lambda path: rewritten(path, case=[]), "Expected `object`, got `array`"),
+    **{
+        f"{name} of {value:g}": (
+            lambda path, name=name, value=value: rewritten(path, case=of_case(**{name: value})),
+            f"model.{name} is {value}; expected at most",
+        )
+        for name, value in (
+            ("depth", 10**9),
+            ("width", 10**9),
+            ("patch", 10**9),
+            ("registers", 10**9),
+            ("head_width", 10**9),
+            ("mlp_ratio", 1e12),
+        )
+    },
+    "as wide as can be": (
+        lambda path: rewritten(path, case=of_case(width=2**16, head_width=2**16, registers=2**16)),
+        "the weights do not fit: ",
+    ),
     "newer": (lambda path: rewritten(path, case=of_case(gate=1)), "other settings than the case"),
 }
 
@@ -130,6 +185,22 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path, mistake):
         load_model(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@given(st.data())
+def test_weights_that_are_not_finite_are_refused(tmp_path_factory, data):
+    """Whichever tensor it is, it is named."""
+    path = tmp_path_factory.mktemp("nan") / FILE
+    written = checkpoint_of(shape())
+    names = [name for name, tensor in written.model.state_dict().items() if tensor.numel()]
+    name = data.draw(st.sampled_from(names))
+    value = data.draw(st.sampled_from([float("nan"), float("inf"), float("-inf")]))
+    with torch.no_grad():
+        written.model.get_parameter(name).view(-1)[-1] = value
+    write_checkpoint(path, written)
+    with pytest.raises(InputError) as told:
+        load_model(path)
+    assert str(told.value).startswith(f"{path}: {name} is not finite: 1 of its ")
 
 
 def test_a_file_that_ends_too_early_is_damaged(tmp_path):

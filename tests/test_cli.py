@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import TINY
 
 from vitbench import load_model
 from vitbench.case import Case
-from vitbench.cli import main
+from vitbench.cli import _parser, main
 from vitbench.obtain import obtain, obtain_seeds
-from vitbench.records import Store
+from vitbench.records import Record, Store
 from vitbench.study import Study
 
 
@@ -87,6 +93,17 @@ def test_rerun_names_a_metric_that_differs(results, capsys):
     assert line.endswith("differs")
 
 
+def test_rerun_of_a_device_that_is_not_here_is_one_line(results, capsys, monkeypatch):
+    """A record of another machine's GPU says what this machine has."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    path = next(iter(Store(results).paths()))
+    record = Record.from_bytes(path.read_bytes())
+    case = record.case | {"compute": record.case["compute"] | {"device": "cuda:1"}}
+    path.write_bytes(msgspec.structs.replace(record, case=case).to_bytes())
+    assert main(["rerun", str(path)]) == 2
+    assert capsys.readouterr().err.startswith("vitbench: device 'cuda:1' is not on this machine; ")
+
+
 @pytest.mark.parametrize("content", [None, "{", "{}"])
 def test_rerun_of_no_record_is_one_line(tmp_path, capsys, content):
     """Missing and damaged files are told apart from results."""
@@ -110,6 +127,50 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys, monkeypatch):
         "vitbench: unknown verb 'reprot'; did you mean 'report'? known: report, "
     )
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "xlsx"], "FORMAT is 'xlsx'; known: csv, parquet, pytest-benchmark, "),
+        (["export", "cvs"], "FORMAT is 'cvs'; did you mean 'csv'? known: csv, parquet, "),
+        (
+            ["attention", "a.png", "--model", "m", "--mode", "sigend"],
+            "--mode is 'sigend'; did you mean 'signed'? known: signed, relu, plus, minus",
+        ),
+        (["tarin", "--seed", "1"], "unknown verb 'tarin'; did you mean 'train'? known: report, "),
+    ],
+)
+def test_a_wrong_choice_names_the_value_and_the_choices(capsys, words, message):
+    """Of a verb, an argument or an option; exit code 2 and one line."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"vitbench: {message}")
+    assert said.count("\n") == 1
+
+
+def parsers() -> list[argparse.ArgumentParser]:
+    """The parser of the command, and that of each verb."""
+    parser = _parser()
+    (verbs,) = (
+        action for action in parser._actions if action.dest == argparse.SUPPRESS and action.choices
+    )
+    return [parser, *verbs.choices.values()]
+
+
+@given(st.sampled_from([(p, a) for p in parsers() for a in p._actions if a.choices]), st.text())
+def test_every_choice_is_named(choice, word):
+    """Of whatever argument of whatever verb."""
+    parser, action = choice
+    if word in action.choices:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit):
+        parser._check_value(action, word)
+    assert repr(word) in said.getvalue()
+    assert said.getvalue().endswith(f"known: {', '.join(action.choices)}\n")
 
 
 def test_the_doctor_finds_this_installation_well(tmp_path, capsys):

@@ -7,11 +7,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from factories import make_record
+from factories import make_plan, make_record
 from hypothesis import given
+from hypothesis import strategies as st
 from stores import PLAN, judge, keep, make_store, stores, turned
 
 from vitbench.compare import Margin, compare_stores
+from vitbench.compare.gate import INCONCLUSIVE
+from vitbench.compare.words import changes
 from vitbench.errors import InputError
 from vitbench.records import Predictions, Store
 
@@ -35,8 +38,155 @@ def test_strict_is_stricter(base, new):
 def test_sides_swap(base, new):
     """What broke one way was repaired the other."""
     there, back = judge(base, new), judge(new, base)
-    assert there.broken == back.repaired
+    assert there.broken == tuple(c for c in back.repaired if c.status != "skipped")
     assert {f.place for f in there.findings} == {f.place for f in back.findings}
+
+
+def speaks(gate) -> bool:
+    """Whether a gate fails, or says something and fails under --strict; good news has no code."""
+    named = [said for said in changes(gate) if not said.startswith(("repaired", "damaged"))]
+    open_rows = [finding for finding in gate.findings if finding.is_open]
+    return bool(gate.exit_code()) or (
+        bool(named or open_rows) and gate.exit_code(strict=True) == INCONCLUSIVE
+    )
+
+
+@given(stores, st.data())
+def test_no_loss_is_silent(base, data):
+    """Whatever is taken from one new record, or told in another way, the gate does not pass it over.
+
+    Records that are unchanged pass, and nothing is said of them.
+    """
+    unchanged = judge(base, base)
+    if not unchanged.identical:
+        return
+    assert unchanged.exit_code(strict=True) == 0
+    assert not changes(unchanged)
+    at = data.draw(st.integers(0, len(base) - 1))
+    victim = base[at]
+    lossy = data.draw(st.sampled_from(sorted(LOSSES)))
+    mutated = LOSSES[lossy](victim, data)
+    if mutated == victim:
+        return
+    new = [*base[:at], *([mutated] if mutated else []), *base[at + 1 :]]
+    assert speaks(judge(base, new)) or is_no_loss(victim, lossy)
+
+
+def is_no_loss(record, lossy):
+    """Whether a record had nothing to lose: it was skipped, and is not there any more."""
+    return record.status == "skipped" and lossy in ("cell", "study", "arm", "machine", "seed")
+
+
+def other_metric(field, value):
+    """Return what changes a field of a metric that has a value."""
+
+    def change(record, data):
+        names = [name for name, metric in record.metrics.items() if metric.value is not None]
+        if not names:
+            return record
+        name = data.draw(st.sampled_from(names))
+        metric = msgspec.structs.replace(record.metrics[name], **{field: value})
+        return msgspec.structs.replace(record, metrics={**record.metrics, name: metric})
+
+    return change
+
+
+def without_metric(record, data):
+    """Take a metric from a record, or its value."""
+    names = [name for name, metric in record.metrics.items() if metric.value is not None]
+    if not names:
+        return record
+    name = data.draw(st.sampled_from(names))
+    metric = msgspec.structs.replace(record.metrics[name], value=None, reason="not here")
+    kept = {name: metric} if data.draw(st.booleans()) else {}
+    return msgspec.structs.replace(
+        record, metrics={**{n: m for n, m in record.metrics.items() if n != name}, **kept}
+    )
+
+
+def other_status(record, data):
+    """Let a record end in another, bad way."""
+    status = data.draw(st.sampled_from(["failed", "oom", "timeout", "skipped"]))
+    return msgspec.structs.replace(
+        record,
+        status=record.status if record.status == status else status,
+        error=record.error or "it ended",
+        metrics=record.metrics if record.status == status else {},
+    )
+
+
+def replacing(**fields):
+    """Return what gives a record other fields."""
+    return lambda record, data: msgspec.structs.replace(record, **fields)
+
+
+LOSSES = {
+    "cell": lambda record, data: None,
+    "metric": without_metric,
+    "direction": other_metric("better", "neither"),
+    "unit": other_metric("unit", "furlongs"),
+    "status": other_status,
+    "study": replacing(study="another"),
+    "arm": replacing(arm="another"),
+    "seed": replacing(seed=99),
+    "machine": lambda record, data: msgspec.structs.replace(
+        record, environment={**record.environment, "machine": "another"}
+    ),
+}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_plan_of_fewer_seeds_is_incomplete(seeds):
+    """What the new plan asks for does not excuse a seed that the baseline has."""
+    plan = make_plan(seeds=seeds, metrics=PLAN.metrics)
+    new = [msgspec.structs.replace(r, plan=plan) for r in noisy() if r.seed < seeds]
+    gate = judge(noisy(), new)
+    assert gate.exit_code() == (0 if seeds == 3 else 12)
+    assert ("seeds 1, 2" in "".join(changes(gate))) == (seeds == 1)
+
+
+@pytest.mark.parametrize("better", ["lower", "neither"])
+def test_the_directions_of_the_baseline_rule(better):
+    """Two points less are worse, whatever the new records call better, and the turn is named."""
+
+    def turn(record):
+        metric = record.metrics["test_accuracy"]
+        worse = msgspec.structs.replace(metric, value=metric.value - 2, better=better)
+        return msgspec.structs.replace(record, metrics={**record.metrics, "test_accuracy": worse})
+
+    gate = judge(noisy(), [turn(record) for record in noisy()])
+    assert {f.metric for f in gate.regressions} == {"test_accuracy"}
+    assert gate.exit_code() == 10
+    assert f"better was higher, is {better}; the baseline's counts" in "".join(changes(gate))
+
+
+@pytest.mark.parametrize("margin", [None, 50.0])
+def test_the_margins_of_the_baseline_rule(margin):
+    """A new plan that forgives more is named and not followed; a margin that is given beats both."""
+    margins = {} if margin is None else {"test_accuracy": margin}
+    plan = make_plan(metrics=PLAN.metrics, margins=margins)
+    new = [
+        msgspec.structs.replace(turned(r, test_accuracy=r.metric("test_accuracy") - 2), plan=plan)
+        for r in noisy()
+    ]
+    gate = judge(noisy(), new)
+    assert gate.exit_code() == 10
+    asked = "none" if margin is None else "±50"
+    assert f"the margin was ±1, is {asked}" in "".join(changes(gate))
+    given = judge(noisy(), new, margins={"test_accuracy": Margin(value=5.0)})
+    assert given.exit_code() == 0
+    assert not changes(given)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+@pytest.mark.parametrize(("loss", "code"), [(2.0, 10), (0.5, 0), (-2.0, 0)])
+def test_seeds_that_all_lose_the_same_are_an_alarm(seeds, loss, code):
+    """Exactly 2 points in every seed, with a margin of 1: without spread, and not silent."""
+    base = noisy(seeds=range(seeds))
+    new = [turned(r, test_accuracy=r.metric("test_accuracy") - loss) for r in base]
+    gate = judge(base, new)
+    assert gate.exit_code() == code
+    assert bool(gate.regressions) == (code == 10)
 
 
 def noisy(**changes):

@@ -14,7 +14,7 @@ def seen(matching):
     """List every arm of a matching, with the records of each side."""
     for match in matching.matches:
         yield match.base, match.new
-    yield from ((single.records, {}) for single in matching.missing)
+    yield from ((single.records, {}) for single in (*matching.missing, *matching.elsewhere))
     yield from (({}, single.records) for single in matching.added)
 
 
@@ -104,15 +104,15 @@ def test_of_two_machines_with_records_of_one_second_the_same_one_counts():
     assert [single.records[0].machine for (single,) in ways] == ["b", "b"]
 
 
-def test_seeds_that_were_not_asked_for_are_not_missing():
-    """A session of one seed is compared with the first of three, a planned seed is missed."""
+def test_seeds_that_were_not_run_again_are_missing():
+    """Also those that the new plan no longer has: it would excuse what it leaves out."""
     one = [
         make_record(seed=0, plan=make_plan(seeds=planned), metrics={"test_accuracy": 80.0})
         for planned in (1, 3)
     ]
     base = [make_record(seed=seed, metrics={"test_accuracy": 80.0}) for seed in range(3)]
     missing = [match_records(base, [each]).matches[0].missing_seeds for each in one]
-    assert missing == [(), (1, 2)]
+    assert missing == [(1, 2), (1, 2)]
 
 
 def test_the_index_of_a_device_does_not_matter():

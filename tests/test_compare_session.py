@@ -41,6 +41,15 @@ def test_arms_that_a_study_no_longer_has_are_missed():
     assert [record.arm for record in within(base, ran)] == ["none", "rope2d"]
 
 
+def test_seeds_that_a_study_no_longer_has_are_missed():
+    """As with arms: a plan of one seed does not excuse the others; deselected seeds are not missed."""
+    base = make_store(arms=["none"])
+    for planned, kept in ((1, [0, 1, 2]), (3, [0])):
+        plan = make_plan(seeds=planned)
+        ran = [make_record("none", plan=plan, metrics={"test_accuracy": 80.0})]
+        assert [record.seed for record in within(base, ran)] == kept
+
+
 def judged(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run a session against the baseline."""
     return run(pytester, "--study-compare", "baseline", *arguments)

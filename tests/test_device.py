@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from hypothesis import given
@@ -62,6 +64,24 @@ def test_a_missing_device_is_named_with_those_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match=r"device 'cuda' is not on this machine; it has: cpu"):
         device.resolve(Case(compute=ComputeConfig(device="cuda")))
+
+
+@given(
+    st.one_of(
+        st.text(max_size=8),
+        st.sampled_from(["gpu", "CPU", "cuda:", "cuda:01", "cuda:-1", "meta", "cpu:0", "", " cpu"]),
+        st.integers(0, 10**25).map("cuda:{}".format),
+    )
+)
+def test_a_name_of_a_device_is_found_or_told_in_a_line(name):
+    """Whatever is given: a device that tensors can be made on, or one line that says what it was."""
+    with contextlib.suppress(InputError):
+        assert torch.zeros(1, device=device.find_device(name, given_as="--device")).item() == 0
+        return
+    with pytest.raises(InputError) as told:
+        device.find_device(name, given_as="--device")
+    assert "\n" not in str(told.value)
+    assert str(told.value).startswith((f"--device is {name!r}; ", f"device {name!r} is not on"))
 
 
 @given(seed=st.integers(0, 2**40), concern=concerns)

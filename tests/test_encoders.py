@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
+from timm.models import vision_transformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from vits import enliven
@@ -157,6 +160,89 @@ def test_published_names_have_their_published_sizes():
     assert address("dino_vits16").endswith("dino_deitsmall16_pretrain.pth")
 
 
+def timm_file(path: Path, **settings: Any) -> VisionTransformer:
+    """Weights of timm's smallest transformer, as a training that went on with it leaves them."""
+    model = timm.create_model("test_vit", **settings)
+    enliven(model)
+    save_file(model.state_dict(), path)
+    return model.eval()
+
+
+@pytest.mark.parametrize("img_size", [160, 96, 224, (96, 192)])
+@pytest.mark.parametrize("num_classes", [0, 5, 1000])
+def test_a_timm_model_that_was_trained_further_is_opened_by_its_name(
+    tmp_path, num_classes, img_size
+):
+    """Classes are those of the file; positions are resampled to what timm's own filter makes of them."""
+    path = tmp_path / "tuned.safetensors"
+    given = timm_file(path, num_classes=num_classes, img_size=img_size)
+    grid = given.patch_embed.grid_size
+    encoder = open_encoder("timm:test_vit", weights=path, grid=grid)
+    expected = timm.create_model("test_vit", num_classes=num_classes).eval()
+    if grid[0] != grid[1]:  # of which timm's filter takes a square
+        positions = resample_abs_pos_embed(given.pos_embed.detach(), [10, 10], list(grid))
+        state = {**given.state_dict(), "pos_embed": positions}
+    else:
+        state = vision_transformer.checkpoint_filter_fn(given.state_dict(), expected)
+        assert open_encoder("timm:test_vit", weights=path).notes == encoder.notes
+    expected.load_state_dict(state)
+    pictures = images(160, 160)
+    assert torch.equal(encoder.model(pictures), expected(pictures))
+    assert encoder.classifies == (num_classes > 0)
+    assert encoder.image_px == (160, 160)
+    words = f"made: positions of {grid[0]}×{grid[1]} patches, resampled to 10×10"
+    assert encoder.notes == (() if img_size == 160 else (words,))
+
+
+def test_positions_of_no_square_ask_for_their_grid(tmp_path):
+    """And a grid that they do not have is refused."""
+    timm_file(path := tmp_path / "tuned.safetensors", img_size=(96, 160))
+    expected = "pos_embed has 61 rows, 1 of them before those of patches; expected a square, or vit"
+    with pytest.raises(InputError, match=expected):
+        open_encoder("timm:test_vit", weights=path)
+    with pytest.raises(InputError, match=r"before those of patches; expected --grid 7x9"):
+        open_encoder("timm:test_vit", weights=path, grid=(7, 9))
+
+
+def test_an_averaged_model_is_taken_before_the_raw_one(tmp_path):
+    """As timm does; and it is said, as is what was assumed."""
+    model = make_timm()
+    raw = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    path = tmp_path / "checkpoint.pth.tar"
+    torch.save({"state_dict": raw, "state_dict_ema": model.state_dict(), "arch": "own"}, path)
+    encoder = open_encoder(str(path))
+    close(encoder.model(images()), model(images()), rtol=1e-4, atol=1e-4)
+    assert encoder.notes == (
+        "taken: the weights under state_dict_ema, not those under state_dict",
+        "assumed: heads of 64, 2 a layer (else --heads N); a square grid of 3×3 patches, "
+        "1 row of positions before it (else --grid ROWSxCOLS)",
+    )
+    assert open_encoder(str(path), num_heads=2, grid=(3, 3)).notes == encoder.notes[:1]
+
+
+def test_patches_of_no_square_are_where_they_are_said_to_be(tmp_path):
+    """2×8 patches taken as such give timm's features; as 4×4 they do not."""
+    model = make_timm()
+    wide = VisionTransformer(
+        img_size=(2 * PATCH, 8 * PATCH),
+        patch_size=PATCH,
+        num_classes=0,
+        embed_dim=WIDTH,
+        depth=2,
+        num_heads=2,
+        mlp_ratio=2.0,
+    ).eval()
+    wide.load_state_dict({**model.state_dict(), "pos_embed": torch.randn(1, 17, WIDTH)})
+    save_file(wide.state_dict(), path := tmp_path / "wide.safetensors")
+    pictures = images(2 * PATCH, 8 * PATCH)
+    told = open_encoder(str(path), grid=(2, 8))
+    assert told.image_px == (8, 32)
+    assert told.positions.shape == (16, WIDTH)
+    close(told.model(pictures), wide(pictures), rtol=1e-4, atol=1e-4)
+    assumed = open_encoder(str(path)).model(pictures)
+    assert (assumed - wide(pictures)).abs().max() > 0.01
+
+
 # mistakes --------------------------------------------------------------------------------------
 
 
@@ -214,7 +300,7 @@ def spoil(path: Path, how: str) -> None:
         ("other", r"cls_token is missing; .* found conv1\.weight"),
         ("rows", "pos_embed has 8 rows; expected those of a square of patches"),
         ("width", "weights of width 96 do not tell how many heads there are"),
-        ("none", "no weights; expected them by their names, or under teacher; found epoch"),
+        ("none", "no weights; expected tensors by their names; found epoch"),
     ],
 )
 def test_other_files_say_what_is_wrong(tmp_path, how, expected):
@@ -233,12 +319,44 @@ def test_other_files_say_what_is_wrong(tmp_path, how, expected):
         ("timm:vit_tinny_patch16_224", {}, "timm has no model .*; did you mean 'vit_tiny_patch16"),
         ("timm:vit_tiny_patch16_224", {}, "needs its weights: --weights FILE, or --download"),
         ("x.pth", {"weights": Path("y")}, "--weights belong to timm:NAME or dino:NAME"),
+        ("timm:test_vit", {"num_heads": 3}, "timm:test_vit has its own heads; leave out --heads"),
+        ("timm:test_vit", {"grid": (2, 2)}, "its own grid; --grid is that of --weights FILE"),
+        ("dino:dino_vits16", {"grid": (2, 2)}, "has its own grid; leave out --grid"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_a_line(model, how, expected):
     """And the nearest that can."""
     with pytest.raises(InputError, match=expected):
         open_encoder(model, **how)
+
+
+@pytest.mark.parametrize("model", ["FILE", "timm:test_vit", "dino:dino_vits16"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, model):
+    """Whoever opens them, by the tensor's name, before anything is made of them."""
+    state = make_timm().state_dict()
+    state["blocks.1.attn.qkv.weight"][3, 5] = float("nan")
+    torch.save(state, path := tmp_path / "nan.pth")
+    how = {} if model == "FILE" else {"weights": path}
+    expected = r"nan\.pth: blocks\.1\.attn\.qkv\.weight is not finite: 1 of its 49,152 values"
+    with pytest.raises(InputError, match=expected):
+        open_encoder(str(path) if model == "FILE" else model, **how)
+
+
+def test_weights_that_timm_fetches_are_looked_at_too(monkeypatch):
+    """Published ones can be damaged, as files can."""
+    broken = timm.create_model("test_vit")
+    broken.norm.bias.data[0] = float("inf")
+    monkeypatch.setattr("vitbench.interpret.encoders.make_timm_model", lambda *a, **k: broken)
+    with pytest.raises(InputError, match=r"timm:test_vit: norm\.bias is not finite"):
+        open_encoder("timm:test_vit", download=True)
+
+
+def test_weights_too_small_for_what_they_say_are_refused_at_once(tmp_path):
+    """Nothing is allocated for a width that a single tensor claims."""
+    state = {**make_timm().state_dict(), "patch_embed.proj.weight": torch.ones(10**6, 3, 1, 1)}
+    torch.save(state, path := tmp_path / "wide.pth")
+    with pytest.raises(InputError, match=r"is \(128,\), expected \(1000000,\)"):
+        open_encoder(str(path), num_heads=1)
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

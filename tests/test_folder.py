@@ -44,7 +44,7 @@ def begin(path: Path, **changes: object) -> folder.Finished:
 def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, train: Callable[[], object]) -> None:
     """Cut a training off in one of its steps."""
     taken = []
-    original = loop.train_step
+    original = loop.Step.take
 
     def take(asked: loop.Step) -> loop.Taken:
         if len(taken) == step:
@@ -53,7 +53,7 @@ def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, train: Callable[[], objec
         return original(asked)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", take)
+        patch.setattr(loop.Step, "take", take)
         with pytest.raises(KeyboardInterrupt):
             train()
 
@@ -119,7 +119,7 @@ import vitbench.files
 import test_folder
 
 left = {step}
-original = loop.train_step
+original = loop.Step.take
 
 def take(step):
     global left
@@ -135,7 +135,7 @@ def replaced(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(self, target)
 
-loop.train_step, Path.replace = take, replaced
+loop.Step.take, Path.replace = take, replaced
 test_folder.begin(Path({path!r}))
 """
 

@@ -21,7 +21,7 @@ from vitbench.models.vit import build
 from vitbench.registry import POSEMBS
 from vitbench.training.fused import CannotFuseError, FusedSteps, StackedCalls
 from vitbench.training.optimizers import make_optimizer
-from vitbench.training.step import Step, train_step
+from vitbench.training.step import Step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
 
@@ -88,7 +88,7 @@ def test_every_model_learns_what_it_learns_alone(drawn, count, clip, drop_path):
     for _ in range(2):
         taken = fused.take(together)
         for one, other, (loss, logits) in zip(alone, together, taken, strict=True):
-            own_loss, own_logits = train_step(one)
+            own_loss, own_logits = one.take()
             torch.testing.assert_close(loss, own_loss, rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(logits, own_logits, rtol=1e-3, atol=1e-3)
             assert not loss.requires_grad
@@ -113,7 +113,7 @@ def test_one_patch_alone_is_clipped_like_many(posemb):
     together = steps_of(models, batches, grad_clip_norm=0.01)
     FusedSteps().take(together)
     for one, other in zip(alone, together, strict=True):
-        train_step(one)
+        one.take()
         torch.testing.assert_close(gradients(other), gradients(one), rtol=1e-3, atol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_one_that_breaks_leaves_the_others_alone():
     models, batches = vits(drawn, 3), batches_of(drawn, 3)
     alone = steps_of(copy.deepcopy([models[0], models[2]]), [batches[0], batches[2]])
     for one in alone:
-        train_step(one)
+        one.take()
     together = steps_of(models, batches)
     fused = FusedSteps()
     fused.take(steps_of(copy.deepcopy(models), batches))  # the check of a first step is passed
@@ -164,7 +164,7 @@ def test_the_rest_goes_on_when_one_ends():
     fused.take(steps)
     left = [steps[0], steps[2]]
     alone = copy.deepcopy([step.model for step in left])
-    expected = [train_step(s) for s in steps_of(alone, [batches[0], batches[2]])]
+    expected = [s.take() for s in steps_of(alone, [batches[0], batches[2]])]
     for (loss, _), (own, _) in zip(fused.take(left), expected, strict=True):
         torch.testing.assert_close(loss, own, rtol=1e-4, atol=1e-5)
 
@@ -225,7 +225,7 @@ def test_buffers_belong_to_their_model(kind):
     for _ in range(3):
         taken = fused.take(together)
         for one, (loss, _) in zip(alone, taken, strict=True):
-            torch.testing.assert_close(loss, train_step(one)[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(loss, one.take()[0], rtol=1e-4, atol=1e-5)
     for one, other in zip(alone, together, strict=True):
         assert other.model.unused.grad is None
         for a, b in zip(one.model.buffers(), other.model.buffers(), strict=True):

@@ -17,7 +17,7 @@ from tiny import tiny
 from torch import Tensor
 from vits import Shape, shape
 
-from vitbench.checkpoint import FILE, write_checkpoint
+from vitbench.checkpoint import FILE, load_model, write_checkpoint
 from vitbench.cli import main
 from vitbench.errors import InputError
 from vitbench.gallery.cells import write_cell_gallery
@@ -205,6 +205,70 @@ def test_a_bad_image_is_told_in_a_line(trained, tmp_path, capsys, make, expected
     assert expected in told
     assert told.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("cuda", "device 'cuda' is not on this machine; it has: cpu"),
+        ("cuda:7", "device 'cuda:7' is not on this machine; it has: cpu"),
+        ("gpu", "--device is 'gpu'; did you mean 'cpu'? known: auto, cpu, cuda, cuda:N, mps"),
+        ("", "--device is ''; known: auto, cpu, cuda, cuda:N, mps"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_in_a_line(
+    trained, photo, capsys, monkeypatch, device, expected
+):
+    """By every verb that takes one, before anything is read or written."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    expected = f"vitbench: {expected}\n"
+    model = str(trained)
+    assert main(["attention", str(photo), "--model", model, f"--device={device}"]) == 2
+    assert capsys.readouterr().err == expected
+    assert main(["train", "--budget", "smoke", f"--device={device}"]) == 2
+    assert capsys.readouterr().err == expected.replace("--device", "compute.device")
+    with pytest.raises(InputError):
+        load_model(model, device=device)
+
+
+def test_what_was_assumed_is_said_and_stands_on_the_page(photo, tmp_path, capsys):
+    """And what it was told instead is in the command that makes the page again."""
+    from test_encoders import make_timm
+
+    torch.save({"model": make_timm().state_dict()}, path := tmp_path / "own.pth")
+    out = tmp_path / "out"
+    assert main(["attention", str(photo), "--model", str(path), "-o", str(out)]) == 0
+    said = capsys.readouterr().err
+    html = (out / "index.html").read_text()
+    for words in ("the weights under model", "heads of 64, 2 a layer (else --heads N)", "3×3"):
+        assert words in said
+        assert words in html
+    told = ["--heads", "4", "--grid", "3x3"]
+    assert main(["attention", str(photo), "--model", str(path), *told, "-o", str(out)]) == 0
+    assert "assumed:" not in capsys.readouterr().err
+    html = (out / "index.html").read_text()
+    assert "2 layers of 4 heads" in html
+    assert "--heads 4 --grid 3x3" in html
+
+
+@pytest.mark.parametrize("grid", ["4", "0x4", "4x", "-1x4", "4x4x4", "x", "99999x1"])
+def test_a_grid_that_is_none_is_told_in_a_line(trained, photo, capsys, grid):
+    """With the form that it has."""
+    assert main(["attention", str(photo), "--model", str(trained), f"--grid={grid}"]) == 2
+    expected = f"vitbench: --grid is {grid!r}; expected ROWSxCOLS, such as 14x14\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("part", ["blocks.0.attention.qkv.weight", "head.weight"])
+def test_no_page_follows_from_numbers_that_are_not_finite(tmp_path, part):
+    """Weights that are finite can overflow; then there is one line and no page."""
+    opened = encoder()
+    with torch.no_grad():
+        opened.model.get_parameter(part).mul_(1e38)
+    with pytest.raises(InputError, match="gives NaN or infinity for the image a"):
+        write_gallery(tmp_path / "g", opened, [("a", picture(shape()))], command="c")
+    assert not (tmp_path / "g" / "index.html").exists()
 
 
 def test_other_mistakes_of_the_command_are_told_in_a_line(trained, photo, tmp_path, capsys):

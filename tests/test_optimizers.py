@@ -15,7 +15,7 @@ from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.training.muon import Muon
 from vitbench.training.optimizers import make_optimizer
-from vitbench.training.step import Step, train_step
+from vitbench.training.step import Step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
 
@@ -25,19 +25,17 @@ def take_step(model, optimizer, *, rate=0.01, seed=0, **settings):
     own = torch.Generator().manual_seed(seed)
     images = torch.randn(4, *model.image_shape, generator=own, dtype=torch.float64)
     labels = torch.randint(0, 5, (4,), generator=own)
-    return train_step(
-        Step(
-            model=model,
-            forward=model,
-            optimizer=optimizer,
-            images=images,
-            labels=labels,
-            rate=rate,
-            draws=(0, 0),
-            config=TrainConfig(**settings),
-            compute=CPU,
-        )
-    )
+    return Step(
+        model=model,
+        forward=model,
+        optimizer=optimizer,
+        images=images,
+        labels=labels,
+        rate=rate,
+        draws=(0, 0),
+        config=TrainConfig(**settings),
+        compute=CPU,
+    ).take()
 
 
 def names_of(model, parameters) -> set[str]:

@@ -19,7 +19,7 @@ from vitbench.models.vit import ViT, build
 from vitbench.training import parts
 from vitbench.training.evaluation import evaluate
 from vitbench.training.parts import SPLIT_FROM, in_parts
-from vitbench.training.step import Step, train_step
+from vitbench.training.step import Step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
 
@@ -73,7 +73,7 @@ def take_step(model, images, labels):
     )
     for group in step.optimizer.param_groups:
         group["relative_rate"] = 1.0
-    loss, logits = train_step(step)
+    loss, logits = step.take()
     return [loss, logits, *(p.grad for p in model.parameters())]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import warnings
 
 import pytest
@@ -166,7 +167,7 @@ def test_without_text_the_image_tower_is_the_same(tmp_path):
     ("content", "message"),
     [
         (b"not weights", "is damaged, or no file of torch's; nothing of it was executed"),
-        ({"weights": [1, 2]}, "does not hold tensors by name"),
+        ({"weights": [1, 2]}, "no weights; expected tensors by their names; found weights"),
     ],
 )
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, content, message):
@@ -205,3 +206,67 @@ def test_a_configuration_that_is_none_is_refused(tmp_path, content, message):
     (tmp_path / "tiny.json").write_text(content)
     with pytest.raises(InputError, match=message):
         open_model(f"open_clip:{tmp_path / 'tiny.json'}")
+
+
+@pytest.mark.parametrize(
+    ("scale", "bias", "refused"),
+    [
+        (math.log(100), None, False),
+        (float(torch.tensor(math.log(100)).half()), None, False),
+        (math.log(101), None, True),
+        (200.0, None, True),
+        (200.0, -10.0, True),
+        (4.77, -12.9, False),
+    ],
+)
+def test_a_scale_that_no_training_ends_with_is_refused(tmp_path, scale, bias, refused):
+    """CLIP keeps it at 100 or less, in 16 bits a little more; SigLIP, which has a bias, does not."""
+    config = TINY if bias is None else TINY | {"init_logit_bias": bias}
+    name = configured(tmp_path, config)
+    state = open_model(name).text.clip.state_dict()
+    state["logit_scale"].fill_(scale)
+    torch.save(state, file := tmp_path / "scaled.pt")
+    if not refused:
+        assert open_model(name, weights=str(file)).text.logit_scale == pytest.approx(
+            math.exp(scale), rel=1e-3
+        )
+        return
+    with pytest.raises(InputError, match=r"scaled\.pt: logit_scale is .* after exp; expected at"):
+        open_model(name, weights=str(file))
+
+
+@pytest.mark.parametrize("name", ["visual.proj", "logit_scale", "token_embedding.weight"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, name):
+    """By the tensor's name, of either tower."""
+    model = configured(tmp_path, TINY)
+    state = open_model(model).text.clip.state_dict()
+    state[name].view(-1)[0] = float("nan")
+    torch.save({"state_dict": state}, file := tmp_path / "nan.pt")
+    with pytest.raises(InputError, match=rf"nan\.pt: {name} is not finite"):
+        open_model(model, weights=str(file))
+
+
+def test_published_weights_that_are_not_finite_are_refused(monkeypatch):
+    """A tag is looked at as a file is."""
+    from torchvision import models
+
+    broken = models.resnet18()
+    broken.fc.bias.data[0] = float("nan")
+    monkeypatch.setattr(models, "get_model", lambda *arguments, **settings: broken)
+    with pytest.raises(InputError, match=r"fc\.bias is not finite"):
+        open_model("torchvision:resnet18", weights="IMAGENET1K_V1")
+
+
+def test_a_timm_model_that_was_trained_further_has_the_files_classes_and_positions(tmp_path):
+    """Of another number of classes and another image size, as timm resamples; and it is said."""
+    timm = pytest.importorskip("timm")
+    tuned = timm.create_model("test_vit", num_classes=5, img_size=96)
+    torch.save({"state_dict_ema": tuned.state_dict()}, file := tmp_path / "tuned.pt")
+    model = open_model("timm:test_vit", weights=str(file))
+    expected = timm.create_model("test_vit", num_classes=5)
+    filtered = timm.models.vision_transformer.checkpoint_filter_fn(tuned.state_dict(), expected)
+    assert model.outputs == 5
+    assert states_equal(model.image.state_dict(), filtered)
+    assert model.taken == (
+        "the weights under state_dict_ema; positions of 6×6 patches, resampled to 10×10"
+    )

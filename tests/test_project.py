@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import vitbench
+from vitbench.cli import _parser
+from vitbench.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vitbench"
@@ -38,6 +43,43 @@ def test_tool_files_hold_no_addresses():
     assert ROOT / "pyproject.toml" in files
     named = [path.relative_to(ROOT) for path in files if "://" in path.read_text(encoding="utf-8")]
     assert named == []
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a text's console blocks, without comments."""
+    return [line[2:].partition("#")[0].strip() for line in text.splitlines() if line[:2] == "$ "]
+
+
+def test_the_first_two_commands_work_with_a_python_that_takes_no_packages():
+    """Tox lies in an environment of its own, which git ignores; both of its environments exist."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = commands(readme.partition("## Studies")[0])
+    start = "python3 -m venv .tox/start && .tox/start/bin/pip install"
+    assert first == [
+        f"{start} tox && .tox/start/bin/tox run -e {name}" for name in ("study", "tests")
+    ]
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    for text in (" ".join(first), (ROOT / ".ci" / "run").read_text(encoding="utf-8")):
+        assert start in text
+        assert "python3 -m pip" not in text
+        names = re.findall(r"run -e (\w+)", text)
+        assert len(names) >= 2
+        assert {f"testenv:{name}" for name in names} <= set(tox.sections())
+    assert ".tox/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_command_of_the_readme_is_understood():
+    """Its verbs and options exist; those of pytest are the plugin's."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace(" \\\n      ", " ")
+    every = [shlex.split(line) for line in commands(text)]
+    own = [words[1:] for words in every if words[0] == "vitbench"]
+    assert len(own) >= 10
+    for words in own:
+        assert _parser().parse_args([word for word in words if word != "…"]).run
+    known = {f"--study-{name}" for name, _, _ in OPTIONS}
+    for words in every:
+        assert {word.partition("=")[0] for word in words if word.startswith("--study-")} <= known
 
 
 def imports_of(program: str) -> set[str]:

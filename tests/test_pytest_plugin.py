@@ -332,8 +332,82 @@ def test_a_mistake_with_two_workers_is_one_line_too(pytester, study):
     """No internal error of pytest-xdist: the study fails with the line."""
     result = pytester.runpytest_subprocess("-n", "2", "--study-dataset", "cifar11")
     result.assert_outcomes(errors=1)
+    assert result.stdout.str().count("\nstudy tiny: unknown dataset") == 1
     result.stdout.fnmatch_lines(["study tiny: unknown dataset 'cifar11'; did you mean 'cifar10'?*"])
     assert "Traceback" not in result.stdout.str()
+
+
+WIDE = """
+study = Study(
+    "wide",
+    base=Case.of(settings=TINY),
+    arms={"base": {}, "half": {"model.width": times(0.5)}},
+    baseline="base",
+    question="?",
+)
+
+@study.cases
+def test_wide(case, run_case):
+    run_case(case)
+"""
+
+
+@pytest.fixture
+def two_studies(pytester: pytest.Pytester, study: Path) -> Path:
+    """Beside the tiny study another, one of whose arms has half the width."""
+    own = STUDY.partition("study = ")[0].replace("Case, Study", "Case, Study, times")
+    return pytester.makepyfile(test_wide=own + WIDE)
+
+
+HALF_IS_ODD = ("--study-set", "model.width=6")
+WRONG = "study wide: arm half: model.num_heads is 2, which does not divide model.width 3; *"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_mistake_in_a_study_that_is_not_selected_stops_nothing(pytester, two_studies, workers):
+    """Whether by a keyword or by a file; nor is it told."""
+    for selection in (["-k", "tiny and none"], ["test_tiny.py::test_tiny[none-s0]"]):
+        arguments = ["--study-seeds", "1", *HALF_IS_ODD, *selection, *workers]
+        result = pytester.runpytest_subprocess(*arguments)
+        result.assert_outcomes(passed=1, deselected=0 if "::" in selection[0] or workers else 3)
+        assert "wide" not in result.stdout.str().replace("test_wide", "")
+
+
+@pytest.mark.parametrize("keyword", ["wide", "base-s0", "half or none"])
+def test_a_mistake_in_a_selected_study_is_one_line(pytester, two_studies, keyword):
+    """With the study's name and the arm's; its cells are selected by the names they would have."""
+    result = run(pytester, *HALF_IS_ODD, "-k", keyword)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {WRONG}"])
+    assert not records(pytester)
+
+
+@pytest.mark.parametrize(
+    ("selection", "line"),
+    [
+        ([], "ERROR: unknown dataset 'cifar-10'; did you mean 'cifar10'? *"),
+        (["-k", "wide"], "ERROR: study wide: unknown dataset 'cifar-10'; *"),
+    ],
+)
+def test_a_mistake_of_all_studies_is_blamed_on_none(pytester, two_studies, selection, line):
+    """An option that no selected study can have is the option's mistake."""
+    result = run(pytester, "--study-dataset", "cifar-10", *selection)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([line])
+
+
+def test_an_arm_that_a_base_model_leaves_out_is_told(pytester, two_studies):
+    """The others are run."""
+    text = two_studies.read_text().replace(
+        'question="?",', 'question="?", models={"half": ["vit"]},'
+    )
+    two_studies.write_text(text)
+    result = run(pytester, "-k", "wide", "--collect-only", "-q", "--study-model", "diffvit")
+    result.stdout.fnmatch_lines(
+        ["*arm half is left out of study wide: it is known for vit", "*test_wide[[]base-s0]"]
+    )
+    assert "half-s0" not in result.stdout.str()
+    assert "half-s0" in run(pytester, "-k", "wide", "--collect-only", "-q").stdout.str()
 
 
 def test_a_session_of_one_arm_ends_with_the_whole_table(pytester, study):
@@ -372,6 +446,53 @@ def test_exit_at_first_failure_still_prints_the_table(pytester, study):
     result = run(pytester, "-x", "--study-set", "train.time_limit_s=1e-9")
     result.assert_outcomes(failed=1)
     assert "study tiny" in result.stdout.str()
+
+
+@pytest.mark.parametrize("plugin", ["capture", "terminal", "warnings"])
+def test_a_plugin_that_is_missing_decides_nothing(pytester, study, plugin):
+    """Without what progress is shown by, cells end as they would."""
+    result = pytester.runpytest_subprocess("-p", f"no:{plugin}", "-k", "none-s0")
+    assert result.ret == 0
+    assert records(pytester)["none-s0"]["status"] == "ok"
+
+
+def test_progress_that_fails_is_a_warning(pytester, study):
+    """One, for all cells; the records are what was measured."""
+    pytester.makeconftest(
+        "from vitbench.pytest_plugin.session import Session\n"
+        "def show(self, text, *, passing=False): raise OSError('no terminal')\n"
+        "Session.show = show\n"
+    )
+    result = pytester.runpytest_subprocess("-W", "error", "--study-gallery", "1", "-k", "none")
+    result.assert_outcomes(passed=3, deselected=3, warnings=2)
+    assert result.stdout.str().count("progress cannot be shown: OSError: no terminal") == 1
+    assert result.stdout.str().count("a cell cannot be shown: OSError: no terminal") == 1
+    assert {record["status"] for record in records(pytester).values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "missing"),
+    [
+        ("vitbench.report.tables.build_tables", "no tables"),
+        ("vitbench.report.tables.to_text", "no table"),
+        ("vitbench.report.page.write_report", "no report"),
+        ("vitbench.exchange.trackers.track", "no runs for a tracker"),
+    ],
+)
+def test_a_summary_that_fails_is_a_line(pytester, study, monkeypatch, broken, missing):
+    """All else of it is there, and the exit code is that of the tests."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(broken, fail)
+    options = ("--study-report", "out", "--study-track", "wandb", "-k", "s0")
+    result = run(pytester, *options)
+    assert result.ret == 0
+    out = result.stdout.str()
+    assert f"{missing}: ZeroDivisionError: by zero" in out
+    assert ("study tiny (quick" in out) == (not missing.startswith("no table"))
+    assert counts(result) == (2, 0)
 
 
 def test_run_case_needs_a_study(pytester, study):

@@ -214,7 +214,7 @@ def test_a_study_of_fine_patches_has_its_own_budget():
 
 
 def test_settings_and_budget_are_set_at_once():
-    """Six heads fit the width of the full budget, though not the default one."""
+    """Twelve heads fit the width of the full budget, though not the default one."""
     [cell, _] = make_study().expand(budget="full", seeds=1, settings={"model.num_heads": 12})
     assert (cell.case.model.num_heads, cell.case.model.width) == (12, 192)
 
@@ -232,6 +232,25 @@ def test_a_study_may_want_its_own_number_of_seeds():
     study = Study("s", base=Case(), arms={"a": {}}, baseline="a", question="?", seeds=2)
     assert [len(study.expand(budget=name)) for name in ("smoke", "quick")] == [2, 2]
     assert len(study.expand(budget="quick", seeds=3)) == 3
+
+
+def test_an_arm_may_be_of_some_base_models_alone():
+    """On another it is left out, of the plan as well."""
+    study = make_study(arms={"mimetic": {"model.init": "mimetic"}}, models={"mimetic": ["vit"]})
+    for model, arms in [
+        ("vit", ["learned1d", "rope2d", "mimetic"]),
+        ("diffvit", ["learned1d", "rope2d"]),
+    ]:
+        cells = study.expand(budget="smoke", settings={"model.name": model})
+        assert [cell.arm for cell in cells] == arms
+        assert {cell.plan.arms for cell in cells} == {tuple(arms)}
+
+
+@pytest.mark.parametrize("arm", ["mimetc", "learned1d"])
+def test_models_of_no_arm_are_refused(arm):
+    """And those of the baseline, which cannot be left out."""
+    with pytest.raises(InputError, match=rf"^study 'posemb': models of '{arm}'; expected an arm"):
+        make_study(models={arm: ["vit"]})
 
 
 def test_times_scales_what_the_budget_gives():
@@ -368,7 +387,7 @@ def test_an_expansion_that_cannot_be_is_refused(arguments, message):
 def test_a_patch_of_an_arm_must_divide():
     """Every arm is checked against the images it will see."""
     study = make_study(factors={"model.patch": [4, 7]}, baseline="patch4")
-    with pytest.raises(InputError, match=r"^model.patch is 7, .*nearest that does: 8$"):
+    with pytest.raises(InputError, match=r"^arm patch7: model.patch is 7, .*nearest that does: 8$"):
         study.expand(budget="quick")
     fitting = {"data.image_px": 28}
     assert len(study.expand(budget="quick", seeds=1, settings=fitting)) == 2

@@ -160,7 +160,7 @@ def test_a_formula_removed_leaves_no_flops(monkeypatch):
 
 
 def test_what_takes_too_long_is_skipped_with_its_time():
-    """One image tells; nothing else is run."""
+    """A batch that is too slow after its first call; nothing else is run."""
     outcome = run(case_of(precision="bf16", call_limit_s=1e-9))
     assert outcome.status == "skipped"
     assert outcome.error.startswith("one image takes ")

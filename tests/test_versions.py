@@ -11,6 +11,7 @@ import pytest
 
 import vitbench
 from vitbench.cli import main
+from vitbench.environment import git_state
 from vitbench.errors import InputError
 from vitbench.versions.side import Side
 from vitbench.versions.timing import Worker, WorkerError, time_step
@@ -189,3 +190,47 @@ def test_what_is_no_alarm_is_timed_once():
         margin=2.0,
     )
     assert (timing.comparison.verdict, timing.blocks) == ("equivalent", 1)
+
+
+def git_in(folder: Path, *words: str) -> None:
+    """Run git in a folder, as somebody."""
+    subprocess.run(
+        ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words],
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("none", "is in no git repository; run it in a clone"),
+        ("bare", "is a bare git repository, without files; run it in a clone"),
+        ("empty", "which has none; commit the base first"),
+        ("shallow", "a shallow clone lacks older ones: git fetch --unshallow"),
+        ("absent", "git is not installed"),
+    ],
+)
+def test_a_repository_without_the_base_is_told_in_a_line(kind, said, tmp_path, monkeypatch, capsys):
+    """And a record made there has the commit that there is, or none."""
+    here = tmp_path / "here"
+    here.mkdir()
+    if kind == "bare":
+        git_in(here, "init", "--bare")
+    if kind == "empty":
+        git_in(here, "init")
+    if kind == "shallow":
+        (source := tmp_path / "source").mkdir()
+        git_in(source, "init")
+        for message in "ab":
+            git_in(source, "commit", "--allow-empty", "-m", message)
+        git_in(tmp_path, "clone", "--depth", "1", source.as_uri(), str(here))
+    if kind == "absent":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(here)
+    assert main(["compare-code", "HEAD~1"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    state = git_state(here)
+    assert (state is not None) == (kind == "shallow")

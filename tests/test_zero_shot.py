@@ -10,9 +10,10 @@ from clips import tiny_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitbench.configs.classify import TEMPLATE_SETS
 from vitbench.errors import InputError
 from vitbench.models.foreign import ForeignModel, TextTower
-from vitbench.models.zero_shot import SETS, ZeroShot, class_embeddings, templates
+from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
 
 pytest.importorskip("open_clip")
 
@@ -25,7 +26,7 @@ def clip(tmp_path_factory) -> ForeignModel:
     return tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
-@given(name=st.sampled_from(SETS))
+@given(name=st.sampled_from(TEMPLATE_SETS))
 def test_every_template_speaks_of_the_class_once(name):
     """A set has different sentences, each with the class in it."""
     sentences = [template("zyzzyva") for template in templates(name)]

@@ -90,7 +90,7 @@ BUDGETS: Mapping[str, Budget] = {
         settings={
             "model.width": 192,
             "model.depth": 8,
-            "model.num_heads": 6,
+            "model.num_heads": 8,
             "train.epochs": 100,
             "train.batch_size": 256,
         },

@@ -24,7 +24,7 @@ from vitbench.configs.interpret import InterpretConfig
 from vitbench.configs.measure import MeasureConfig
 from vitbench.configs.model import ModelConfig
 from vitbench.configs.train import TrainConfig
-from vitbench.errors import InputError, nearest
+from vitbench.errors import InputError, UnknownPartError, nearest
 
 Setting = object
 """A field's value, or a function of (case, path) that gives it; see `Case.replace`."""
@@ -141,6 +141,8 @@ class Case:
         try:
             return msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, UnknownPartError):
+                raise error.__cause__ from None
             raise InputError(f"not a case: {error}") from error
 
     @property

@@ -6,19 +6,47 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from vitbench.case import Case
 from vitbench.data.batches import Normalization
+from vitbench.device import find_device
 from vitbench.errors import InputError
 from vitbench.files import write_whole
+from vitbench.fingerprint import own_files
+from vitbench.imports import with_parts
 from vitbench.models.vit import build
+from vitbench.models.weights_file import check_finite, describe_faults
+from vitbench.registry import MODELS
 
 SCHEMA = "vitbench.checkpoint/1"
 FILE = "model.safetensors"
+MAX_PATCHES = 2**16
+"""Attention between more takes 16 GiB a head."""
+
+
+_Side = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+
+
+class _Schema(msgspec.Struct):
+    schema: str
+
+
+class _About(msgspec.Struct):
+    """What stands in the file beside the weights."""
+
+    case: dict[str, Any]
+    image_px: tuple[_Side, _Side]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +83,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "mean": checkpoint.normalization.mean,
         "std": checkpoint.normalization.std,
         "class_names": checkpoint.class_names,
+        "imports": own_files(checkpoint.case),
     }
     # One entry: several would stand in the file in an order that changes from run to run.
     write_whole(path, save(weights, {"vitbench": json.dumps(about)}))
@@ -63,40 +92,69 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     """Read a trained model, in evaluation mode; nothing of the file is executed.
 
+    Where the model has a part of somebody's own that is not registered, the Python file that
+    registered it is imported, if it is still there.
+
     path: a file that `vitbench train` wrote, or the folder that it is in
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps"
     raises: InputError in one line for a file that is not there, damaged, or not such a file
     """
+    device = find_device(device, given_as="device")
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     text, weights = _read(path)
     try:
-        about = json.loads(text)
-        if about["schema"] != SCHEMA:
-            raise InputError(f"schema {about['schema']}; this vitbench reads {SCHEMA}")
-        case = Case.from_json(about["case"])
-        normalization = Normalization(mean=tuple(about["mean"]), std=tuple(about["std"]))
-        class_names = tuple(about["class_names"])
-        height, width = about["image_px"]
-        model = build(
-            case.model,
-            image_px=(height, width),
-            channels=len(normalization.mean),
-            num_classes=len(class_names),
-            seed=case.seed,
-        )
+        about = _decode(text)
+        check_finite(weights)
+        case = with_parts(lambda: Case.from_json(about.case), files=about.imports)
+        normalization = Normalization(mean=about.mean, std=about.std)
+        model = _build(about, case, weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from error
-    _check_fit(path, weights, model.state_dict())
     model.load_state_dict(weights)
     return Checkpoint(
         model=model.eval().to(device),
         case=case,
-        image_px=(height, width),
+        image_px=about.image_px,
         normalization=normalization,
-        class_names=class_names,
+        class_names=about.class_names,
     )
+
+
+def _decode(text: str) -> _About:
+    """Read what stands beside the weights; raises InputError for another schema or other types."""
+    try:
+        schema = msgspec.json.decode(text, type=_Schema).schema
+        if schema != SCHEMA:
+            raise InputError(f"schema {schema}; this vitbench reads {SCHEMA}")
+        return msgspec.json.decode(text, type=_About)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"is damaged: {error}") from error
+
+
+def _build(about: _About, case: Case, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Build a model that the weights fit, and of one that they do not fit, nothing.
+
+    What a damaged file says may be of any size: it is first built without memory for its numbers.
+    """
+    height, width = about.image_px
+    patches = (height // case.model.patch) * (width // case.model.patch)
+    if patches > MAX_PATCHES:
+        raise InputError(
+            f"images of {height}×{width} px have {patches:,} patches of {case.model.patch} px; "
+            f"expected at most {MAX_PATCHES:,}"
+        )
+
+    facts: dict[str, Any] = {
+        "image_px": about.image_px,
+        "channels": len(about.mean),
+        "num_classes": len(about.class_names),
+    }
+    with torch.device("meta"):
+        expected: dict[str, Tensor] = MODELS[case.model.name](case.model, **facts).state_dict()
+    if faults := describe_faults(weights, expected):
+        raise InputError(f"the weights do not fit: {faults}")
+    return build(case.model, seed=case.seed, **facts)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -112,18 +170,3 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     if "vitbench" not in metadata:
         raise InputError(f"{path} has weights alone; expected a file that vitbench train wrote")
     return metadata["vitbench"], weights
-
-
-def _check_fit(path: Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    faults = [
-        f"{name} is {_shape(given, name)}, expected {_shape(expected, name)}"
-        for name in sorted(given.keys() | expected.keys())
-        if _shape(given, name) != _shape(expected, name)
-    ]
-    if faults:
-        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-        raise InputError(f"{path}: the weights do not fit: {'; '.join(faults[:4])}{more}")
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
-    return str(tuple(tensors[name].shape)) if name in tensors else "missing"

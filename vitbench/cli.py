@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vitbench.commands import (
     attention,
@@ -21,7 +20,8 @@ from vitbench.commands import (
     verify,
     why,
 )
-from vitbench.commands.exit_codes import FINE, USAGE
+from vitbench.commands.exit_codes import INTERRUPTED, USAGE
+from vitbench.console import console
 from vitbench.errors import InputError, nearest
 
 VERBS = (
@@ -38,36 +38,39 @@ VERBS = (
     doctor,
 )
 """In the order of the help."""
+VERB = "VERB"
+"""What stands for one of them in the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0 fine, 1 a problem or a difference was found, 2 usage, 10 regression, 11 inconclusive,
-    12 incomplete, 13 damaged records
+    12 incomplete, 13 damaged records, 130 interrupted
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except InputError as error:
-        print(f"vitbench: {error}", file=sys.stderr)
-        return USAGE
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
-    return code
+    with console():
+        try:
+            options = _parser().parse_args(arguments)
+            code: int = options.run(options)
+        except InputError as error:
+            print(f"vitbench: {error}", file=sys.stderr)
+            return USAGE
+        except KeyboardInterrupt:
+            print("vitbench: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        return code
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose error for an unknown verb names the nearest one."""
+    """A parser whose error for a wrong choice names it, the nearest one, and all there are."""
 
-    verbs: Sequence[str] = ()
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            option = "/".join(action.option_strings) or str(action.metavar)
+            said = f"unknown verb {value!r}" if option == VERB else f"{option} is {value!r}"
+            self.error(f"{said}; {nearest(str(value), map(str, action.choices))}")
 
     def error(self, message: str) -> NoReturn:
-        words = [word for word in sys.argv[1:] if not word.startswith("-")]
-        if "invalid choice" in message and words:
-            message = f"unknown verb {words[0]!r}; {nearest(words[0], self.verbs)}"
         print(f"vitbench: {message}", file=sys.stderr)
         raise SystemExit(USAGE)
 
@@ -81,9 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "pytest studies -k posemb",
     )
     parser.add_argument("--version", action="version", version=f"vitbench {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(required=True, metavar=VERB)
 
     for verb in VERBS:
         verb.add(verbs)
-    parser.verbs = tuple(verbs.choices)
     return parser

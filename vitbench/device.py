@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from vitbench.case import Case
-from vitbench.configs.compute import ComputeConfig
+from vitbench.configs.compute import ComputeConfig, check_device
 from vitbench.errors import InputError
 
 BF16_WIDTH = 96
@@ -31,18 +31,29 @@ def resolve(case: Case) -> Case:
     than fp32 (measured: ViT patch 4, depth 6, batch 128, AVX-512 without BF16).
     raises: InputError when the device that was asked for is not there
     """
-    device = case.compute.device
-    if device == "auto":
-        device = next(kind for kind in ("cuda", "mps", "cpu") if _is_there(kind))
-    if not _is_there(device):
-        have = [kind for kind in ("cpu", "cuda", "mps") if _is_there(kind)]
-        raise InputError(f"device {device!r} is not on this machine; it has: {', '.join(have)}")
+    device = find_device(case.compute.device, given_as="compute.device")
     precision = case.compute.precision
     if precision == "auto":
         precision = "bf16" if _bf16_pays(device, case.model.width) else "fp32"
     return dataclasses.replace(
         case, compute=dataclasses.replace(case.compute, device=device, precision=precision)
     )
+
+
+def find_device(device: str, *, given_as: str) -> str:
+    """Return a device that this machine has, for a name as users give it.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps"
+    given_as: the option or setting that the name was given as, for messages
+    raises: InputError for another name, and for a device that is not there
+    """
+    check_device(device, given_as=given_as)
+    if device == "auto":
+        return next(kind for kind in ("cuda", "mps", "cpu") if _is_there(kind))
+    if not _is_there(device):
+        have = [kind for kind in ("cpu", "cuda", "mps") if _is_there(kind)]
+        raise InputError(f"device {device!r} is not on this machine; it has: {', '.join(have)}")
+    return device
 
 
 def _is_there(device: str) -> bool:

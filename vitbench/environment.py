@@ -62,6 +62,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             ["git", "-C", str(folder), *words],  # noqa: S607  the user's own git
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=True,
             timeout=10,
         ).stdout.strip()

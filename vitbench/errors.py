@@ -17,6 +17,10 @@ class InputError(ValueError):
         super().__init__(" ".join(message.splitlines()))  # what was given may hold line breaks
 
 
+class UnknownPartError(InputError):
+    """No part is registered under a name; one of the user's own may be in a file not imported."""
+
+
 def nearest(given: str, choices: Iterable[str]) -> str:
     """Say what `given` could have meant: `did you mean 'rope2d'? known: none, rope2d`.
 

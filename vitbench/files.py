@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}$")
+"""End of the name of a file that is being written."""
+
+
+def remove_unfinished(folder: Path, *, stem: str) -> None:
+    """Remove what writers left that were killed, of the files whose names begin with a stem.
+
+    Nobody may be writing such a file.
+    """
+    for path in folder.glob(f".{glob.escape(stem)}*.[0-9a-f]*"):
+        if TEMPORARY.search(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vitbench.case import TASK_SETTINGS, TRAIN, Case, digest
 from vitbench.errors import InputError
 from vitbench.records import Record
-from vitbench.registry import REGISTRIES, registrations
+from vitbench.registry import OF_ONE_TASK, REGISTRIES, registrations
 
 PACKAGE = Path(__file__).parent
 
@@ -79,13 +79,28 @@ def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
     That is the file of its task and all that it imports, directly or not. Docstrings, comments and layout do not count. Nor do parts registered under a name
     that the case does not use: a new position embedding leaves the records of the others
     valid. Nor do imports that nothing else needs, nor `Study(…)` declarations, whose content
-    is in the case.
+    is in the case. A part of one's own counts with the file that registers it.
     """
     trains = [PACKAGE / "run.py"] if case.task == TRAIN else []  # it drives trainings, fused too
     files = _imported([PACKAGE / "tasks" / f"{case.task}.py", *trains])
+    own = {Path(file).resolve() for file in own_files(case)}
     files += [study_file] if study_file else []
+    files += sorted(own - {file.resolve() for file in files})
     kept = _reached([_parse(file).body for file in files], case)
     return digest([_dump(node) for body in kept for node in _without_idle_imports(body)])
+
+
+def own_files(case: Case) -> list[str]:
+    """Name the files in which those of a case's parts are registered that are not vitbench's.
+
+    Those below the present folder are named from there.
+    """
+    names = _strings(case.to_json())
+    files = {registry.file(name) for registry in (*REGISTRIES, *OF_ONE_TASK) for name in names}
+    here = Path.cwd()
+    return sorted(
+        str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files if file
+    )
 
 
 def is_current(record: Record, *, study_file: Path | None) -> bool:

@@ -19,7 +19,8 @@ from vitbench import checkpoint, device
 from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case
 from vitbench.environment import describe
 from vitbench.errors import InputError, nearest
-from vitbench.fingerprint import code_fingerprint
+from vitbench.fingerprint import code_fingerprint, own_files
+from vitbench.imports import with_parts
 from vitbench.obtain import Ran, make_record
 from vitbench.outcome import Standing
 from vitbench.records import Record, Store
@@ -51,6 +52,7 @@ class Begun:
     """What a training is, apart from where it stands; kept in its state as a JSON value.
 
     resumed: epochs after which it was gone on with
+    imports: files that register parts of its case
     """
 
     name: str
@@ -59,17 +61,21 @@ class Begun:
     started: str
     data_dir: str | None
     resumed: tuple[int, ...] = ()
+    imports: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "case": self.case.to_json(), "resumed": list(self.resumed)}
+        lists = {"resumed": list(self.resumed), "imports": list(self.imports)}
+        return {**fields, "case": self.case.to_json(), **lists}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Begun:
         """Read it back; raises InputError when its case has other settings than there are."""
-        case, resumed = Case.from_json(value["case"]), tuple(value["resumed"])
-        return cls(**{**value, "case": case, "resumed": resumed})
+        imports = tuple(value.get("imports", ()))
+        case = with_parts(lambda: Case.from_json(value["case"]), files=imports)
+        resumed = tuple(value["resumed"])
+        return cls(**{**value, "case": case, "resumed": resumed, "imports": imports})
 
 
 def describe_case(name: str, *, budget: str, seed: int, settings: dict[str, object]) -> Cell:
@@ -116,6 +122,7 @@ def begin(
         code=code_fingerprint(case, study_file=None),
         started=datetime.now(UTC).isoformat(),
         data_dir=str(data_dir.absolute()) if data_dir else None,
+        imports=tuple(own_files(case)),
     )
     return _train(folder, begun, start=None, on_epoch=on_epoch)
 

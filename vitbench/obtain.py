@@ -5,27 +5,32 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from vitbench import device
 from vitbench.case import Case
+from vitbench.display import only_shows
 from vitbench.disturbance import flags
-from vitbench.environment import describe
+from vitbench.environment import describe, machine_slug
 from vitbench.errors import InputError
-from vitbench.fingerprint import code_fingerprint, record_key
+from vitbench.fingerprint import code_fingerprint, own_files, record_key
 from vitbench.measure.calibration import load, read_cpu_time
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Record, Store, record_stem
+from vitbench.records.claims import TRIES
 from vitbench.run import run, run_fused
 from vitbench.settings import Rerun
 from vitbench.study import Cell
 from vitbench.training.fused import CannotFuseError
 
 OnEpoch = Callable[[Cell, Standing], None]
+OnWait = Callable[[Cell, str], None]
 
 
 class NoRecordError(InputError):
@@ -53,7 +58,9 @@ def obtain(
     data_dir: Path | None = None,
     study_file: Path | None = None,
     workers: int = 1,
+    session: str | None = None,
     on_epoch: OnEpoch | None = None,
+    on_wait: OnWait | None = None,
 ) -> Obtained:
     """Return the record of a cell, current with its settings, data and code.
 
@@ -62,6 +69,9 @@ def obtain(
     data_dir: where datasets lie; None for the default
     study_file: counts as code that the result depends on
     workers: processes that run cases side by side
+    session: name of the session whose processes they are; a case that two of them have not
+        survived is recorded as failed
+    on_wait: told of a cell that another process runs, and which one, before the wait for it
     raises: InputError for what the user can mend, and then nothing is recorded
     """
     (obtained,) = obtain_seeds(
@@ -71,7 +81,9 @@ def obtain(
         data_dir=data_dir,
         study_file=study_file,
         workers=workers,
+        session=session,
         on_epoch=on_epoch,
+        on_wait=on_wait,
     )
     return obtained
 
@@ -84,7 +96,9 @@ def obtain_seeds(
     data_dir: Path | None = None,
     study_file: Path | None = None,
     workers: int = 1,
+    session: str | None = None,
     on_epoch: OnEpoch | None = None,
+    on_wait: OnWait | None = None,
     on_separate: Callable[[str], None] | None = None,
     on_ran: Callable[[Path, Outcome], None] | None = None,
 ) -> list[Obtained]:
@@ -96,7 +110,10 @@ def obtain_seeds(
 
     on_separate: told why they are run one by one after all
     on_ran: told of every case that was run, with the path of its record
+
+    What they and `on_epoch` do only shows: an exception of it is a warning.
     """
+    on_separate, on_ran = only_shows("a line", on_separate), only_shows("a cell", on_ran)
     cells = [dataclasses.replace(cell, case=device.resolve(cell.case)) for cell in cells]
     compute = cells[0].case.compute
     environment = describe(
@@ -108,9 +125,9 @@ def obtain_seeds(
     )
     code = code_fingerprint(cells[0].case, study_file=study_file)
     obtained: dict[str, Obtained] = {}
-    missing = []
+    missing: dict[str, tuple[Cell, Record | None]] = {}
     for cell in cells:
-        found = _find(cell, store=store, machine=environment["machine"])
+        found = _find(cell, store=store)
         if found is not None and found.code == code and _stays(found, rerun):
             obtained[cell.id] = Obtained(record=found, path=store.path(found), reused=True)
         elif rerun == "none":
@@ -119,17 +136,46 @@ def obtain_seeds(
                 "--study-rerun is none, stale would make it"
             )
         else:
-            missing.append(cell)
-    for cell, ran in _runs(
-        missing, data_dir=data_dir, alone=workers == 1, on_epoch=on_epoch, on_separate=on_separate
-    ):
-        record = make_record(cell, ran, code=code, environment=environment)
-        path = store.write(record, ran.outcome.predictions)
-        if on_ran is not None:
-            on_ran(path, ran.outcome)
-        defect = ran.outcome.defect
-        obtained[cell.id] = Obtained(record=record, path=path, reused=False, defect=defect)
+            missing[cell.id] = cell, found
+    with ExitStack() as claims:
+        to_run: list[Cell] = []
+        lost: list[Cell] = []
+        for name in sorted(missing):  # everywhere in this order, so that no two wait for each other
+            cell, before = missing[name]
+            deaths = claims.enter_context(
+                store.claimed(
+                    **_place(cell),
+                    session=session,
+                    on_wait=None if on_wait is None else partial(on_wait, cell),
+                )
+            )
+            now = _find(cell, store=store)
+            if now is not None and now.code == code and now != before:  # another session made it
+                obtained[cell.id] = Obtained(record=now, path=store.path(now), reused=True)
+            else:
+                (lost if deaths >= TRIES else to_run).append(cell)
+        to_run.sort(key=cells.index)
+        runs = _runs(
+            to_run,
+            data_dir=data_dir,
+            alone=workers == 1,
+            on_epoch=on_epoch,
+            on_separate=on_separate,
+        )
+        for cell, ran in chain(((cell, _killed()) for cell in lost), runs):
+            record = make_record(cell, ran, code=code, environment=environment)
+            path = store.write(record, ran.outcome.predictions)
+            if on_ran is not None:
+                on_ran(path, ran.outcome)
+            defect = ran.outcome.defect
+            obtained[cell.id] = Obtained(record=record, path=path, reused=False, defect=defect)
     return [obtained[cell.id] for cell in cells]
+
+
+def is_claimed(cell: Cell, *, store: Store) -> bool:
+    """Whether another process is running a cell."""
+    resolved = dataclasses.replace(cell, case=device.resolve(cell.case))
+    return store.is_claimed(**_place(resolved))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +205,11 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         error=outcome.error,
         metrics=outcome.metrics,
         samples=outcome.samples(),
-        environment={**found, "flags": flags(found)},
+        environment={
+            **found,
+            "flags": flags(found),
+            **({"imports": imports} if (imports := own_files(cell.case)) else {}),
+        },
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
         plan=cell.plan,
@@ -171,16 +221,28 @@ def _key(cell: Cell) -> str:
     return record_key(cell.case, study=cell.study, version=cell.version)
 
 
-def _find(cell: Cell, *, store: Store, machine: str) -> Record | None:
+def _place(cell: Cell) -> dict[str, str]:
+    """Say where in a store the record of a cell lies whose device is resolved."""
+    return {
+        "machine": machine_slug(device.name(cell.case.compute.device)),
+        "study": cell.study,
+        "budget": cell.case.budget,
+        "stem": record_stem(arm=cell.arm, seed=cell.case.seed, key=_key(cell)),
+    }
+
+
+def _find(cell: Cell, *, store: Store) -> Record | None:
     """Return the cell's record, by whatever code it was made."""
-    key = _key(cell)
-    found = store.find(
-        machine=machine,
-        study=cell.study,
-        budget=cell.case.budget,
-        stem=record_stem(arm=cell.arm, seed=cell.case.seed, key=key),
+    found = store.find(**_place(cell))
+    return found if found is not None and found.key == _key(cell) else None
+
+
+def _killed() -> Ran:
+    """Say of a case that no process survived that it failed, without another try."""
+    error = f"{TRIES} processes that ran it were killed, as the system does when memory runs out"
+    return Ran(
+        outcome=Outcome(status="failed", error=error), started=datetime.now(UTC), duration_s=0.0
     )
-    return found if found is not None and found.key == key else None
 
 
 def _stays(found: Record, rerun: Rerun) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vitbench.errors import InputError, nearest
+from vitbench.lifeline import end_with
 from vitbench.records import (
     SCHEMA,
     DamagedRecordError,
@@ -104,7 +105,9 @@ class Shelf:
             yield from map(make, places)
             return
         spawn = multiprocessing.get_context("spawn")  # a fork would copy threads half
-        with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+        with ProcessPoolExecutor(
+            PROCESSES, mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
+        ) as pool:
             yield from pool.map(make, places)
 
     def groups(self) -> Iterator[list[Shelved]]:

@@ -17,9 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from vitbench.errors import InputError, nearest
+from vitbench.errors import InputError, UnknownPartError, nearest
 
 T = TypeVar("T")
+PACKAGE = __name__.partition(".")[0]
 
 
 class Registry(Generic[T]):
@@ -59,7 +60,13 @@ class Registry(Generic[T]):
     def check(self, name: str) -> None:
         """Raise InputError unless `name` is registered; imports nothing."""
         if name not in self._entries and name not in self.names():
-            raise InputError(f"unknown {self.kind} {name!r}; {nearest(name, self.names())}")
+            raise UnknownPartError(f"unknown {self.kind} {name!r}; {nearest(name, self.names())}")
+
+    def file(self, name: str) -> Path | None:
+        """Return the file in which a part is registered; None for vitbench's own and unknown ones."""
+        module = getattr(self._entries.get(name), "__module__", PACKAGE)
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return Path(file) if file and module.partition(".")[0] != PACKAGE else None
 
     def names(self) -> tuple[str, ...]:
         """Every registered name, vitbench's own first, in the order of the source."""
@@ -109,4 +116,5 @@ CLASSIFIERS: Registry[Any] = Registry(
 )
 MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.methods")
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
-"""Those whose parts a case of any task may name; classifiers are of one task."""
+"""Those whose parts a case of any task may name."""
+OF_ONE_TASK = (CLASSIFIERS, MAPS)

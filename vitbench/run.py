@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from vitbench.case import TRAIN, Case
+from vitbench.display import only_shows
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import drive
+from vitbench.training.loop import Ready, drive
 from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
 
@@ -30,11 +31,12 @@ def run(
 
     data_dir: where datasets lie; None for the default
     alone: False when other cases run beside it; then its speed is not reported
+    on_epoch: is told how far it is; an exception of it is a warning, and nothing more
     start, on_state: where to go on, and what is told where that is after every epoch
     returns: an outcome, also for a case that failed
     raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
-    outcome = Outcome()
+    outcome, on_epoch = Outcome(), only_shows("progress", on_epoch)
     conditions = Conditions(data_dir=data_dir, alone=alone, on_epoch=on_epoch)
     with noted(outcome):
         if case.task != TRAIN:
@@ -70,11 +72,11 @@ def run_fused(
     """
     if tasks := sorted({case.task for case in cases} - {TRAIN}):
         raise CannotFuseError(f"the task is {tasks[0]}")
-    if any(case.compute.compile for case in cases):
+    if any(case.compute.compile and not case.compute.captures for case in cases):
         raise CannotFuseError("compute.compile is on")
-    outcomes = [Outcome() for _ in cases]
+    outcomes, on_epoch = [Outcome() for _ in cases], only_shows("progress", on_epoch)
     fused = FusedSteps()
-    steps: dict[int, Step] = {}
+    steps: dict[int, Ready] = {}
     reason = f"{len(cases)} seeds were trained as one"
     lanes = [
         train.steps(
@@ -91,7 +93,7 @@ def run_fused(
 
     def go_on(place: int, taken: Taken | None) -> None:
         with noted(outcomes[place]), suppress(StopIteration):
-            steps[place] = lanes[place].send(taken)  # type: ignore[arg-type]  # None begins
+            steps[place] = lanes[place].send(taken)
 
     for place in range(len(cases)):
         go_on(place, None)
@@ -99,7 +101,7 @@ def run_fused(
         places, asked = list(steps), list(steps.values())
         steps.clear()
         try:
-            results = fused.take(asked)
+            results = _taken(asked, fused)
         except CannotFuseError:
             raise
         except Exception as error:  # whatever it is: alone, a case says it of itself
@@ -110,3 +112,9 @@ def run_fused(
     for outcome in outcomes:
         outcome.curves.images_per_second.clear()
     return outcomes
+
+
+def _taken(asked: Sequence[Ready], fused: FusedSteps) -> Sequence[Taken | None]:
+    """Take a step of each: of programs one after the other, which the device does side by side."""
+    plain = [step for step in asked if isinstance(step, Step)]
+    return fused.take(plain) if plain else [step.take() for step in asked]

@@ -69,7 +69,7 @@ def case_settings(
         "compute.device": device,
         "compute.precision": precision,
     }
-    given: dict[str, object] = {path: value for path, value in named.items() if value}
+    given: dict[str, object] = {path: value for path, value in named.items() if value is not None}
     if assignments:
         from vitbench.case import parse_setting
 

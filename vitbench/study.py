@@ -55,7 +55,12 @@ class Cell:
     @property
     def id(self) -> str:
         """The name of the pytest parameter: `rope2d-s0`."""
-        return f"{self.arm}-s{self.case.seed}"
+        return cell_id(self.arm, self.case.seed)
+
+
+def cell_id(arm: str, seed: int) -> str:
+    """Return the name of a cell in its study: `rope2d-s0`."""
+    return f"{arm}-s{seed}"
 
 
 class Study:
@@ -73,6 +78,7 @@ class Study:
     note: a sentence printed under every table
     version: raise it to make all records of the study stale
     seeds: how many each arm has where the user does not say; None for the budget's number
+    models: arm -> base models that it is known for; on another (`--study-model`) it is left out
 
     >>> study = Study("patch", base=Case(), factors={"model.patch": [4, 8]},
     ...               baseline={"model.patch": 4}, question="Which patch size?")
@@ -95,6 +101,7 @@ class Study:
         note: str | None = None,
         version: int = 1,
         seeds: int | None = None,
+        models: Mapping[str, Sequence[str]] = {},
     ) -> None:
         if not name.isidentifier():
             raise InputError(f"study name {name!r} is not a word of letters, digits and '_'")
@@ -119,6 +126,14 @@ class Study:
         self.note = note
         self.version = version
         self.seeds = seeds
+        for arm in models:
+            if arm not in self.arms or arm == self.baseline:
+                others = [name for name in self.arms if name != self.baseline]
+                raise InputError(
+                    f"study {name!r}: models of {arm!r}; expected an arm other than the baseline; "
+                    f"{nearest(arm, others)}"
+                )
+        self.models = {arm: tuple(names) for arm, names in models.items()}
 
     def _check_arm(self, arm: str, settings: Mapping[str, Setting]) -> None:
         """Refuse a name that another arm has or that cannot be a file's, and unknown settings."""
@@ -173,17 +188,14 @@ class Study:
         budget, which beats the default.
         raises: InputError when an arm is not a valid case
         """
-        if budget not in BUDGETS:
-            raise InputError(f"unknown budget {budget!r}; {nearest(budget, BUDGETS)}")
-        if seeds is None:
-            seeds = BUDGETS[budget].seeds if self.seeds is None else self.seeds
-        if seeds < 1:
-            raise InputError(f"{seeds} seeds; expected 1 or more")
+        seeds = self.number_of_seeds(budget=budget, seeds=seeds)
         base = self._base(budget, settings or {})
-        cases = {}
-        for arm, changes in self.arms.items():
-            cases[arm] = base.replace(changes)
-            cases[arm].check_shapes()
+        left_out = self.left_out(settings or {})
+        cases = {
+            arm: _changed(base, arm, changes)
+            for arm, changes in self.arms.items()
+            if arm not in left_out
+        }
         plan = Plan(
             question=self.question or self.name,
             baseline=self.baseline,
@@ -207,6 +219,21 @@ class Study:
             for arm, case in cases.items()
         ]
 
+    def number_of_seeds(self, *, budget: str, seeds: int | None) -> int:
+        """Return how many seeds every arm has; seeds: as many as the user says, if at all."""
+        if budget not in BUDGETS:
+            raise InputError(f"unknown budget {budget!r}; {nearest(budget, BUDGETS)}")
+        if seeds is None:
+            seeds = BUDGETS[budget].seeds if self.seeds is None else self.seeds
+        if seeds < 1:
+            raise InputError(f"{seeds} seeds; expected 1 or more")
+        return seeds
+
+    def left_out(self, settings: Mapping[str, Setting]) -> dict[str, tuple[str, ...]]:
+        """Return the arms that the base model of these settings leaves out, with their models."""
+        model = settings.get("model.name", self.base.model.name)
+        return {arm: models for arm, models in self.models.items() if model not in models}
+
     def _base(self, budget: str, settings: Mapping[str, Setting]) -> Case:
         """The budget fills what the settings do not name and the study left at its default.
 
@@ -226,6 +253,17 @@ class Study:
         }
         given = {p: v for p, v in settings.items() if p in own or p not in TASK_SETTINGS}
         return dataclasses.replace(self.base, budget=budget).replace({**untouched, **given})
+
+
+def _changed(base: Case, arm: str, changes: Mapping[str, Setting]) -> Case:
+    """Return the case of an arm; the error names the arm where the base alone is valid."""
+    try:
+        case = base.replace(changes)
+        case.check_shapes()
+    except InputError as error:
+        base.check_shapes()
+        raise InputError(f"arm {arm}: {error}") from error
+    return case
 
 
 EMBEDDED = Case().data.dataset

@@ -10,6 +10,7 @@ from typing import Any
 
 from vitbench.commands.outputs import EXIT_CODES, add_outputs, deliver
 from vitbench.errors import InputError
+from vitbench.lease import scratch_folder
 
 
 def add(verbs: Any) -> None:
@@ -57,7 +58,8 @@ def _compare_code(options: argparse.Namespace) -> int:
     )
     with ExitStack() as stack:
         if options.keep is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitbench-")))
+            temporary = Path(tempfile.gettempdir())
+            folder = stack.enter_context(scratch_folder(temporary, prefix="vitbench-records-"))
         else:
             options.keep.mkdir(parents=True)
             folder = options.keep.resolve()

@@ -45,7 +45,7 @@ def _pytest_benchmark(options: argparse.Namespace) -> int:
 
 
 def _frame(options: argparse.Namespace, default: str) -> int:
-    from vitbench.exchange.frame import load, write_parquet
+    from vitbench.exchange.frame import load, write_csv, write_parquet
 
     path = options.output or Path(default)
     frame = load(options.results, studies=options.study)
@@ -53,8 +53,7 @@ def _frame(options: argparse.Namespace, default: str) -> int:
         if options.format == "parquet":
             write_parquet(frame, path)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            frame.to_csv(path, index=False)
+            write_csv(frame, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     print(path)

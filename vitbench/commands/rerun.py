@@ -11,6 +11,7 @@ from typing import Any
 
 from vitbench import units
 from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
+from vitbench.commands.imports import add_imports, do_imports
 from vitbench.errors import InputError
 
 
@@ -19,15 +20,19 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser("rerun", help="run the case of a record again and compare")
     parser.add_argument("record", type=Path, metavar="RECORD")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("VITBENCH_DATA"))
+    add_imports(parser)
     parser.set_defaults(run=_rerun)
 
 
 def _rerun(options: argparse.Namespace) -> int:
     """Run a record's case again and say in which metrics it differs."""
+    from vitbench import device
     from vitbench.case import Case
+    from vitbench.imports import with_parts
     from vitbench.records import DamagedRecordError, Record
     from vitbench.run import run, run_fused
 
+    do_imports(options)
     try:
         record = Record.from_bytes(options.record.read_bytes())
     except OSError as error:
@@ -38,7 +43,10 @@ def _rerun(options: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(f"{options.record}: {error}") from error
     data_dir = Path(options.data_dir) if options.data_dir else None
-    case = Case.from_json(record.case)
+    case = with_parts(
+        lambda: Case.from_json(record.case), files=record.environment.get("imports", ())
+    )
+    case = device.resolve(case)
     if seeds := record.environment.get("fused_seeds"):
         cases = [dataclasses.replace(case, seed=seed) for seed in seeds]
         outcome = run_fused(cases, data_dir=data_dir)[cases.index(case)]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
+from vitbench.commands.imports import add_imports, do_imports
+from vitbench.console import overwrite
 from vitbench.errors import InputError
 from vitbench.settings import case_settings
 
@@ -31,6 +33,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--name", metavar="NAME", help="of the arm in the record (default: train)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: runs/NAME-sSEED")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the training there")
+    add_imports(parser)
     parser.set_defaults(run=_train)
 
 
@@ -41,8 +44,10 @@ BEGINNING = ("dataset", "budget", "seed", "model", "set", "device", "precision",
 def _train(options: argparse.Namespace) -> int:
     """Train one case, or go on with one."""
     from vitbench import folder
+    from vitbench.imports import with_parts
     from vitbench.training.state import DamagedStateError
 
+    do_imports(options)
     data_dir = Path(options.data_dir) if options.data_dir else None
     name, seed = options.name or "train", options.seed or 0
     where: Path = options.resume or options.output or Path("runs") / f"{name}-s{seed}"
@@ -62,8 +67,10 @@ def _train(options: argparse.Namespace) -> int:
                 precision=options.precision,
                 assignments=options.set or (),
             )
-            cell = folder.describe_case(
-                name, budget=options.budget or "quick", seed=seed, settings=settings
+            cell = with_parts(
+                lambda: folder.describe_case(
+                    name, budget=options.budget or "quick", seed=seed, settings=settings
+                )
             )
             done = folder.begin(where, cell, data_dir=data_dir, on_epoch=show)
     except DamagedStateError as error:
@@ -97,7 +104,7 @@ class _EpochLine:
         text = progress.line(self._name)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1  # a longer one could not be overwritten
-            print(f"\r\x1b[2K{text[:width]}", end="", flush=True)
+            overwrite(text[:width])
             self._open = True
         else:
             print(text, flush=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from vitbench import units
 from vitbench.compare.by_image import Images
 from vitbench.compare.margins import DRIFT_PERCENT, SCALE_PERCENT, Margin, find_margin
 from vitbench.compare.matching import Match, Place, newest
+from vitbench.compare.measured import Measured
 from vitbench.compare.rounds import Rounds, compare_rounds, find_rounds
 from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
-from vitbench.records import Metric, Record
+from vitbench.records import Record
 from vitbench.stats import (
     Comparison,
     Direction,
@@ -20,6 +21,7 @@ from vitbench.stats import (
     Pairing,
     compare_counts,
     compare_family,
+    decide,
     mean_interval,
 )
 
@@ -37,7 +39,10 @@ class Finding:
     comparison: new minus baseline; of weighed and timed metrics in per cent of the baseline.
         None where nothing can be compared
     reason: why there is no comparison
-    lost: the baseline has a value that can be repeated, and the new records do not
+    blocked: both sides have values, which cannot be compared
+    gone: seed -> why the new record lacks what the baseline's has
+    lost: seeds of these in which it could have been had: the machine is no excuse
+    redefined: what the new records want it to be judged by, and the baseline does not
     mixed: measured on different machines, and compared all the same
     rounds: in which both sides were timed together; 0 for two sessions
     images: the same difference by images
@@ -53,10 +58,13 @@ class Finding:
     new: Estimate | None = None
     comparison: Comparison | None = None
     reason: str | None = None
-    lost: bool = False
+    gone: Mapping[int, str] = field(default_factory=dict)
+    lost: tuple[int, ...] = ()
+    redefined: tuple[str, ...] = ()
     mixed: bool = False
     rounds: int = 0
     images: Images | None = None
+    blocked: bool = False
 
     @property
     def relative(self) -> bool:
@@ -67,6 +75,14 @@ class Finding:
     def verdict(self) -> str:
         """The verdict, or `not compared`."""
         return self.comparison.verdict if self.comparison else "not compared"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither good nor bad news: inconclusive, different without a direction, not
+        to be had here, or wanted to be judged in another way than the baseline is.
+        """
+        unsettled = self.verdict in ("inconclusive", "differs")
+        return unsettled or bool(self.gone) or self.blocked or bool(self.redefined)
 
 
 def find(
@@ -106,10 +122,10 @@ def _judge(drafts: Mapping[int, Draft]) -> dict[int, Comparison]:
     rounds = {at: draft.rounds for at, draft in drafts.items() if draft.rounds is not None}
     timed = {at: each for at, each in kinds["timed"].items() if at not in rounds}
     counted = {**kinds["counted"], **kinds["weighed"]}
+    families = {**compare_family(kinds["learnt"]), **compare_family(timed)}
     return {
         **{at: compare_counts(pairing) for at, pairing in counted.items()},
-        **compare_family(kinds["learnt"]),
-        **compare_family(timed),
+        **{at: _unanimous(found, pairing=pairings[at]) for at, found in families.items()},
         **{
             at: compare_rounds(each, pairing=pairings[at], family=len(rounds))
             for at, each in rounds.items()
@@ -117,18 +133,30 @@ def _judge(drafts: Mapping[int, Draft]) -> dict[int, Comparison]:
     }
 
 
+def _unanimous(found: Comparison, *, pairing: Pairing) -> Comparison:
+    """Judge seeds that differ by exactly the same, and by more than does not matter.
+
+    Without spread there is no interval. That every seed loses the same two points is no proof
+    that another would, but it is not noise either, and a gate must not let it pass.
+    """
+    difference = found.difference
+    if found.verdict != "inconclusive" or difference.interval is not None or difference.n < 2:
+        return found
+    ends = difference.mean - pairing.drift, difference.mean + pairing.drift
+    verdict = decide(ends, margin=pairing.margin, better=pairing.better)
+    return found if verdict == "equivalent" else replace(found, verdict=verdict)
+
+
 def reproduces(base: Record, new: Record) -> bool:
     """Whether two records agree bit for bit in all that is not measured, predictions included."""
-    shared = base.metrics.keys() & new.metrics.keys()
-    return all(
-        base.metrics[name].value == new.metrics[name].value
-        for name in shared
-        if base.metrics[name].unit not in units.MEASURED
-    ) and (
-        base.predictions is None
-        or new.predictions is None
-        or base.predictions.sha256 == new.predictions.sha256
+    same = all(
+        name in new.metrics and metric.value == new.metrics[name].value
+        for name, metric in base.metrics.items()
+        if metric.unit not in units.MEASURED
     )
+    if base.predictions is None or not same:
+        return same
+    return new.predictions is not None and base.predictions.sha256 == new.predictions.sha256
 
 
 def _metrics(match: Match) -> Sequence[str]:
@@ -140,20 +168,21 @@ def _draft(
     match: Match, metric: str, *, margins: Mapping[str, Margin], allow_mixed_machines: bool
 ) -> Draft:
     """Prepare a finding, and what is to be compared, or the reason why it cannot be."""
-    described = _describe(match, metric)
-    values = _values(match, metric)
-    kind = _kind(described.unit, values)
+    measured = Measured(match, metric)
+    described, values = measured.described, measured.values
     finding = Finding(
         place=match.place,
         metric=metric,
         unit=described.unit,
         better=described.better,
-        kind=kind,
+        kind=_kind(described.unit, values),
+        gone=measured.gone,
+        lost=measured.lost,
+        redefined=measured.redefined(margins),
     )
-    obstacle = _obstacle(match, finding, seeds=tuple(values), allow_mixed=allow_mixed_machines)
+    obstacle = _obstacle(measured, finding, allow_mixed=allow_mixed_machines)
     if obstacle is not None:
-        lost = not finding.relative and bool(match.seeds) and _has(match.base, metric)
-        return Draft(finding=replace(finding, reason=obstacle, lost=lost))
+        return Draft(finding=replace(finding, reason=obstacle, blocked=bool(values)))
     new, base = (list(side) for side in zip(*values.values(), strict=True))
     finding = replace(
         finding,
@@ -185,9 +214,11 @@ def _pairing(
     size = abs(finding.base.mean)
     if finding.relative:
         return Pairing(
-            ours=[100 * one / other for one, other in zip(new, base, strict=True)],
+            ours=[
+                100 * one / other if other else 100.0 for one, other in zip(new, base, strict=True)
+            ],
             baseline=[100.0] * len(base),
-            margin=None if margin is None else margin.percent_of(size),
+            margin=None if margin is None or not size else margin.percent_of(size),
             better=finding.better,
             drift=DRIFT_PERCENT if finding.kind == "timed" else SCALE_PERCENT,
         )
@@ -197,24 +228,6 @@ def _pairing(
         margin=None if margin is None else margin.absolute_of(size),
         better=finding.better,
     )
-
-
-def _values(match: Match, metric: str) -> dict[int, tuple[float, float]]:
-    """Return seed -> value of the new record and of the baseline, where both have one."""
-    found = {}
-    for base, new in match.pairs():
-        ours, theirs = _value(new, metric), _value(base, metric)
-        if ours is not None and theirs is not None:
-            found[base.seed] = ours, theirs
-    return found
-
-
-def _describe(match: Match, metric: str) -> Metric:
-    """Unit and direction of a metric, as the new records give them."""
-    for record in [*match.new.values(), *match.base.values()]:
-        if metric in record.metrics:
-            return record.metrics[metric]
-    return Metric(value=None, reason="not in any record")
 
 
 def _kind(unit: str, values: Mapping[int, tuple[float, float]]) -> Kind:
@@ -227,28 +240,20 @@ def _kind(unit: str, values: Mapping[int, tuple[float, float]]) -> Kind:
     return "counted" if unit in units.COUNTED and whole else "learnt"
 
 
-def _value(record: Record, metric: str) -> float | None:
-    found = record.metrics.get(metric)
-    return found.value if found else None
-
-
-def _has(records: Mapping[int, Record], metric: str) -> bool:
-    return any(_value(record, metric) is not None for record in records.values())
-
-
-def _obstacle(
-    match: Match, finding: Finding, *, seeds: Sequence[int], allow_mixed: bool
-) -> str | None:
+def _obstacle(measured: Measured, finding: Finding, *, allow_mixed: bool) -> str | None:
     """Say why a metric cannot be compared, or None."""
+    match, values = measured.match, measured.values
     if not match.seeds:
         return "no seed ended well on both sides"
-    if not seeds:
-        return _lacking(match, finding.metric)
+    if not values:
+        return measured.lacking()
     if not finding.relative:
         return None
     if match.mixed and not allow_mixed:
         return f"machines differ: {' → '.join(match.machines)}"
-    if any(_value(match.base[seed], finding.metric) == 0 for seed in seeds):
+    if all(ours == theirs for ours, theirs in values.values()):
+        return None  # the very same values need no fair conditions
+    if not all(theirs for _, theirs in values.values()):
         return "the baseline is 0"
     if finding.kind == "weighed":
         return None
@@ -269,15 +274,3 @@ def _disturbance(match: Match) -> str | None:
             if values := [beyond[name] for beyond in found if name in beyond]:
                 return f"{side}: {describe_disturbance(name, values)}"
     return None
-
-
-def _lacking(match: Match, metric: str) -> str:
-    """Say which side lacks a metric, and why."""
-    for side, records in (("new", match.new), ("baseline", match.base)):
-        if not _has(records, metric):
-            found = next(
-                (record.metrics[metric] for record in records.values() if metric in record.metrics),
-                None,
-            )
-            return f"{side}: {found.reason if found else 'not measured'}"
-    return "no seed has it on both sides"

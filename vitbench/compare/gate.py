@@ -19,7 +19,7 @@ FINE, REGRESSION, INCONCLUSIVE, INCOMPLETE, DAMAGED = 0, 10, 11, 12, 13
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A cell that ended well on one side only."""
+    """A cell that ended well on one side at most; status and error are those of how it ended badly."""
 
     place: Place
     seed: int
@@ -36,7 +36,9 @@ class Gate:
     identical: those whose every value that is not measured, and every prediction, agrees bit
         for bit, over all shared seeds
     missing, added: arms of one side only
+    elsewhere: records of the baseline whose machine has no new ones
     broken, repaired: cells that ended well only before, or only now
+    changed: cells that ended badly both times, and in another way
     damaged: files that could not be read
     """
 
@@ -49,6 +51,8 @@ class Gate:
     added: tuple[Single, ...]
     broken: tuple[Change, ...]
     repaired: tuple[Change, ...]
+    elsewhere: tuple[Single, ...] = ()
+    changed: tuple[Change, ...] = ()
     damaged: tuple[str, ...] = ()
 
     @property
@@ -61,18 +65,19 @@ class Gate:
         return tuple(finding for finding in self.findings if finding.verdict in verdicts)
 
     @property
-    def unsettled(self) -> tuple[Finding, ...]:
-        """Findings that are neither good nor bad news: inconclusive, or different without direction."""
-        return self.of("inconclusive", "differs")
+    def unsettled(self) -> bool:
+        """Whether something is neither good nor bad news, or could not be judged here."""
+        findings = any(finding.is_open for finding in self.findings)
+        return findings or bool(self.elsewhere or self.changed)
 
     @property
     def lost(self) -> tuple[Finding, ...]:
-        """Findings whose metric the new records lack."""
+        """Findings whose metric the new records lack, in some seed at least."""
         return tuple(finding for finding in self.findings if finding.lost)
 
     @property
     def missing_seeds(self) -> tuple[tuple[Place, tuple[int, ...]], ...]:
-        """Seeds that were to be run again and were not."""
+        """Seeds of the baseline that were not run again."""
         return tuple((m.place, m.missing_seeds) for m in self.matches if m.missing_seeds)
 
     @property
@@ -154,8 +159,10 @@ def compare_records(
         ),
         missing=matching.missing,
         added=matching.added,
-        broken=_changes(matching.matches, before=True),
-        repaired=_changes(matching.matches, before=False),
+        elsewhere=matching.elsewhere,
+        broken=_broken(matching.matches),
+        repaired=_repaired(matching.matches),
+        changed=_changed(matching.matches),
         damaged=tuple(dict.fromkeys([*damaged, *unreadable])),
     )
 
@@ -192,14 +199,33 @@ def _images(
         return None
 
 
-def _changes(matches: Iterable[Match], *, before: bool) -> tuple[Change, ...]:
-    """List cells that ended well before and not now, or the other way round."""
-    found = []
-    for match in matches:
-        good, bad = (match.base, match.new) if before else (match.new, match.base)
-        for seed in sorted(good.keys() & bad.keys()):
-            status = bad[seed].status
-            if good[seed].status == "ok" and status not in ("ok", "skipped"):
-                error = bad[seed].error or ""
-                found.append(Change(place=match.place, seed=seed, status=status, error=error))
-    return tuple(found)
+def _broken(matches: Iterable[Match]) -> tuple[Change, ...]:
+    return tuple(
+        _change(match, new)
+        for match in matches
+        for base, new in match.repeated()
+        if base.status == "ok" and new.status not in ("ok", "skipped")
+    )
+
+
+def _repaired(matches: Iterable[Match]) -> tuple[Change, ...]:
+    return tuple(
+        _change(match, base)
+        for match in matches
+        for base, new in match.repeated()
+        if base.status != "ok" and new.status == "ok"
+    )
+
+
+def _changed(matches: Iterable[Match]) -> tuple[Change, ...]:
+    return tuple(
+        _change(match, new)
+        for match in matches
+        for base, new in match.repeated()
+        if base.status != new.status and "ok" not in (base.status, new.status)
+        if new.status != "skipped"  # which counts as missing
+    )
+
+
+def _change(match: Match, bad: Record) -> Change:
+    return Change(place=match.place, seed=bad.seed, status=bad.status, error=bad.error or "")

@@ -65,8 +65,14 @@ class Match:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds that ended well on both sides."""
+        return tuple(
+            base.seed for base, new in self.repeated() if base.status == new.status == "ok"
+        )
+
+    def repeated(self) -> Iterator[tuple[Record, Record]]:
+        """Give the records of the baseline and the new ones, however they ended, seed by seed."""
         shared = sorted(self.base.keys() & self.new.keys())
-        return tuple(s for s in shared if self.base[s].status == self.new[s].status == "ok")
+        return ((self.base[seed], self.new[seed]) for seed in shared)
 
     def pairs(self) -> Iterator[tuple[Record, Record]]:
         """Give the records of the baseline and the new ones that ended well, seed by seed."""
@@ -74,13 +80,12 @@ class Match:
 
     @property
     def missing_seeds(self) -> tuple[int, ...]:
-        """Seeds of the baseline that were to be run again, and were not, or were skipped."""
-        planned = newest(self.new).plan.seeds
+        """Seeds of the baseline that were not run again, or were skipped."""
         asked, run = (
             {seed for seed, record in side.items() if record.status != "skipped"}
             for side in (self.base, self.new)
         )
-        return tuple(sorted(seed for seed in asked - run if seed < planned))
+        return tuple(sorted(asked - run))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +102,26 @@ class Single:
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
-    """Arms of both stores, of the baseline only, and of the new store only, as studies list them."""
+    """Arms of both stores, of the baseline only, and of the new store only, as studies list them.
+
+    elsewhere: records of the baseline, of arms that are in both stores, whose machine has no
+        new ones
+    """
 
     matches: tuple[Match, ...]
     missing: tuple[Single, ...]
     added: tuple[Single, ...]
+    elsewhere: tuple[Single, ...]
 
 
 def newest(records: Mapping[int, Record]) -> Record:
     """Return the newest of records."""
-    return max(records.values(), key=_age)
+    return by_age(records)[0]
+
+
+def by_age(records: Mapping[int, Record]) -> list[Record]:
+    """List records, the newest first."""
+    return sorted(records.values(), key=_age, reverse=True)
 
 
 def match_records(base: Iterable[Record], new: Iterable[Record]) -> Matching:
@@ -123,6 +138,7 @@ def match_records(base: Iterable[Record], new: Iterable[Record]) -> Matching:
     matches: list[Match] = []
     missing: list[Single] = []
     added: list[Single] = []
+    elsewhere: list[Single] = []
     for key in sorted(old.keys() | now.keys()):
         same_name = alike[namesakes(key)]
         if key in old and key in now:
@@ -132,6 +148,10 @@ def match_records(base: Iterable[Record], new: Iterable[Record]) -> Matching:
                 machine = (newest(ours).machine,) if len(pairs) > 1 else ()
                 place = _place(key, context=(*context, *machine))
                 matches.append(Match(place=place, base=ours, new=theirs))
+            compared = {newest(ours).machine for ours, _ in pairs}
+            for name in sorted(old[key].keys() - compared):
+                place = _place(key, context=(*context, name))
+                elsewhere.append(Single(place=place, records=old[key][name], hint=()))
             continue
         side, other, singles = (old, now, missing) if key in old else (now, old, added)
         records = _newest_machine(side[key])
@@ -139,9 +159,14 @@ def match_records(base: Iterable[Record], new: Iterable[Record]) -> Matching:
         context = _differing(key, [each for each in same_name if each in side])
         singles.append(Single(place=_place(key, context=context), records=records, hint=hint))
     matches.sort(key=lambda match: _order(match.place, newest(match.new)))
-    for singles in (missing, added):
+    for singles in (missing, added, elsewhere):
         singles.sort(key=lambda single: _order(single.place, newest(single.records)))
-    return Matching(matches=tuple(matches), missing=tuple(missing), added=tuple(added))
+    return Matching(
+        matches=tuple(matches),
+        missing=tuple(missing),
+        added=tuple(added),
+        elsewhere=tuple(elsewhere),
+    )
 
 
 def _order(place: Place, record: Record) -> tuple[object, ...]:

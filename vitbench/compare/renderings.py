@@ -103,6 +103,10 @@ def to_json(gate: Gate, *, strict: bool = False) -> str:
         ],
         "broken": [_change(change) for change in gate.broken],
         "repaired": [_change(change) for change in gate.repaired],
+        "changed": [_change(change) for change in gate.changed],
+        "other_machines": [
+            {"arm": str(single.place), "seeds": sorted(single.records)} for single in gate.elsewhere
+        ],
         "damaged": gate.damaged,
         "notes": notes(gate),
     }
@@ -135,6 +139,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "new": _estimate(finding.new),
         "verdict": finding.verdict,
         "reason": finding.reason,
+        "missing_seeds": finding.lost,
+        "redefined": finding.redefined,
         "mixed_machines": finding.mixed,
         "difference": _comparison(finding.comparison, finding),
         "images": None
@@ -196,7 +202,13 @@ def to_junit(gate: Gate, *, strict: bool = False) -> str:
     others = [said for said in changes(gate) if not said.startswith("repaired")]
     if others:
         suite = ElementTree.SubElement(root, "testsuite", name="cells and records")
-        outcomes = {"broken": "failure", "new": "skipped"}
+        unsettled = "failure" if strict else "skipped"
+        outcomes = {
+            "broken": "failure",
+            "new": "skipped",
+            "changed": unsettled,
+            "not compared": unsettled,
+        }
         for said in others:
             word, _, rest = said.partition(": ")
             case = _case(suite, name=rest, of=word)
@@ -220,6 +232,6 @@ def _outcome(finding: Finding, *, strict: bool) -> str | None:
         return "failure"
     if finding.lost:
         return "error"
-    if finding.verdict in ("inconclusive", "differs"):
+    if finding.is_open:
         return "failure" if strict else "skipped"
     return "skipped" if finding.comparison is None else None

@@ -11,6 +11,7 @@ from vitbench.compare.job_summary import append_summary
 from vitbench.compare.matching import arm_key, namesakes
 from vitbench.compare.renderings import to_text
 from vitbench.records import Record, Store
+from vitbench.study import Plan
 
 
 def judge(
@@ -42,22 +43,25 @@ def within(base: Iterable[Record], ran: Iterable[Record]) -> list[Record]:
     """Keep those records of a baseline that a session would have repeated.
 
     That is, of the arms and seeds that it ran; with other settings only where none has the
-    same; and of arms that its studies no longer have.
+    same; and of arms and seeds that its studies no longer have.
     """
     base, ran = list(base), list(ran)
     seeds: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    arms: dict[tuple[str, ...], tuple[str, ...]] = {}
+    plans: dict[tuple[str, ...], Plan] = {}
     for record in ran:
         study, budget, arm, dataset = namesakes(arm_key(record))
         seeds[study, budget, arm, dataset].add(record.seed)
-        arms[study, budget, dataset] = record.plan.arms
+        plans[study, budget, dataset] = record.plan
     keys = {arm_key(record) for record in ran}
     same = {namesakes(arm_key(record)) for record in base if arm_key(record) in keys}
     kept = []
     for record in base:
         name = study, budget, arm, dataset = namesakes(arm_key(record))
-        if arm not in arms.get((study, budget, dataset), (arm,)) or (
-            record.seed in seeds[name] and (name not in same or arm_key(record) in keys)
-        ):
+        plan = plans.get((study, budget, dataset))
+        if plan is None:
+            continue
+        repeated = name in seeds and (record.seed in seeds[name] or record.seed >= plan.seeds)
+        settings = name not in same or arm_key(record) in keys
+        if arm not in plan.arms or (repeated and settings):
             kept.append(record)
     return kept

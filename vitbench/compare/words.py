@@ -151,12 +151,54 @@ def changes(gate: Gate) -> list[str]:
     said += [
         f"missing: {printable(str(place))}, {_seeds(seeds)}" for place, seeds in gate.missing_seeds
     ]
+    said += _gone(gate)
+    said += [
+        f"changed: {printable(str(each.place))}, seed {each.seed}: now {each.status}: "
+        f"{printable(each.error)}"
+        for each in gate.changed
+    ]
+    said += _redefined(gate)
+    said += [
+        f"not compared: {_single(each)}: no new records of this machine" for each in gate.elsewhere
+    ]
     said += [f"new: {_single(each)}" for each in gate.added]
     if not gate.matches and not gate.missing:
         said.append(printable(f"no baseline: nothing under {gate.base} to compare with"))
     if not gate.matches and not gate.added:
         said.append(printable(f"nothing to judge under {gate.new}"))
     return said + [f"damaged: {printable(each)}" for each in gate.damaged]
+
+
+def _gone(gate: Gate) -> list[str]:
+    """Name the seeds in which a metric is compared no more, arms of which the same is true together."""
+    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for finding in gate.findings:
+        if finding.comparison is None:
+            continue  # whose row gives the reason
+        for seed, reason in finding.gone.items():
+            word = "missing" if seed in finding.lost else "not compared"
+            said = f"seed {seed}: new: {printable(reason)}"
+            key = word, printable(finding.place.title), metric_title(finding), said
+            found[key].append(printable(finding.place.arm))
+    return _by_arms(found)
+
+
+def _redefined(gate: Gate) -> list[str]:
+    """Name what the new records want to be judged by, and the baseline does not."""
+    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for finding in gate.findings:
+        for change in finding.redefined:
+            said = f"{change}; the baseline's counts"
+            key = "changed", printable(finding.place.title), metric_title(finding), said
+            found[key].append(printable(finding.place.arm))
+    return _by_arms(found)
+
+
+def _by_arms(found: dict[tuple[str, ...], list[str]]) -> list[str]:
+    return [
+        f"{word}: {study}, {metric} ({_few(arms, most=8)}), {said}"
+        for (word, study, metric, said), arms in found.items()
+    ]
 
 
 def _single(single: Single) -> str:
@@ -191,6 +233,11 @@ def _statistics(gate: Gate) -> list[str]:
             f"over the comparisons of each kind ({', '.join(parts)}). worse: [ ] on the bad side of "
             "0 and not inside ±margin; equivalent: inside."
         )
+    if any(_is_unanimous(finding) for finding in gate.findings):
+        said.append(
+            "A difference without [ ] that is worse or better is the same in every seed, and larger "
+            "than its margin."
+        )
     said += _margins(gate)
     timed = [f for f in gate.findings if f.kind == "timed" and f.comparison is not None]
     if any(finding.rounds for finding in timed):
@@ -207,6 +254,14 @@ def _statistics(gate: Gate) -> list[str]:
     if any(finding.mixed for finding in gate.findings):
         said.append("MIXED MACHINES: speeds and memory of different machines were compared.")
     return said
+
+
+def _is_unanimous(finding: Finding) -> bool:
+    """Whether a verdict stands on the agreement of all seeds, and not on an interval."""
+    found = finding.comparison
+    family = finding.kind in ("learnt", "timed")
+    settled = finding.verdict in ("better", "worse", "differs")
+    return family and settled and found is not None and found.difference.interval is None
 
 
 def _margins(gate: Gate) -> list[str]:

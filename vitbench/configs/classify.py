@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vitbench.configs.checks import require
-from vitbench.errors import InputError
+from vitbench.errors import InputError, nearest
 from vitbench.registry import CLASSIFIERS
+
+TEMPLATE_SETS = ("openai80", "openai7", "cifar18", "plain", "unseen")
+"""Sets of templates that have a name; see `vitbench.models.zero_shot`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class ClassifyConfig:
         parse_classifier(self.model, setting="classify.model")
         if self.baseline is not None:
             parse_classifier(self.baseline, setting="classify.baseline")
+        check_templates(self.templates, auto=True)
         for name in ("batch_size", "epochs"):
             value = getattr(self, name)
             require(value >= 1, f"classify.{name} is {value}; expected 1 or more")
@@ -57,3 +62,22 @@ def parse_classifier(text: str, *, setting: str) -> tuple[str, str, str | None]:
             "embedded:clip or torchvision:resnet50@IMAGENET1K_V2"
         )
     return source, name, weights or None
+
+
+def check_templates(text: str, *, auto: bool = False) -> None:
+    """Raise InputError unless a text names a set of templates, or is a sentence with one {}.
+
+    auto: whether "auto" is a name as well
+    """
+    names = [*(["auto"] if auto else []), *TEMPLATE_SETS]
+    if text in names:
+        return
+    try:
+        places = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        places = []
+    if places != [("", "", None)]:
+        raise InputError(
+            f"classify.templates is {text!r}; {nearest(text, names)}, "
+            "or a sentence with one {} for the class"
+        )

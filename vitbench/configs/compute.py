@@ -15,17 +15,30 @@ class ComputeConfig:
 
     device: "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision: "fp32", or "bf16" for autocast; "auto" is resolved by `vitbench.device`
-    compile: train with the forward and backward pass compiled (torch.compile; on CUDA with CUDA
-        graphs). A minute at the start, which pays on a GPU; on a CPU it is no faster (measured)
+    capture: take a step of a training as one program that reads all its inputs from buffers, which
+        on CUDA is captured as a graph and replayed; None for on CUDA. The same results
+    compile: train with the forward and backward pass compiled (torch.compile); None where a
+        captured training is long enough to repay it. On a CPU it is no faster (measured)
     """
 
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
+    capture: bool | None = None
+    compile: bool | None = None
 
     def __post_init__(self) -> None:
-        require(
-            re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None,
-            one_of("compute.device", self.device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
-        )
+        check_device(self.device, given_as="compute.device")
         check_choices(self, section="compute")
+
+    @property
+    def captures(self) -> bool:
+        """Whether a step is a program; see `capture`."""
+        return self.device.startswith("cuda") if self.capture is None else self.capture
+
+
+def check_device(device: str, *, given_as: str) -> None:
+    """Raise InputError unless a name is one that a device may have, here or elsewhere."""
+    require(
+        re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]*))?", device) is not None,
+        one_of(given_as, device, ["auto", "cpu", "cuda", "cuda:N", "mps"]),
+    )

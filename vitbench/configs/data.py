@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from vitbench.configs.checks import require
 from vitbench.registry import AUGMENTATIONS, DATASETS, MIXES
 
+LARGEST_PX = 2**14
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
@@ -60,6 +62,10 @@ class DataConfig:
             require(
                 value is None or value >= 1, f"data.{name} is {value}; expected 1 or more, or none"
             )
+        require(
+            self.image_px is None or self.image_px <= LARGEST_PX,
+            f"data.image_px is {self.image_px}; expected at most {LARGEST_PX}",
+        )
 
     @property
     def source(self) -> str:

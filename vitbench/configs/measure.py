@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vitbench.configs.checks import check_choices, require
+from vitbench.errors import nearest
+
+LIBRARIES = ("open_clip", "timm", "torchvision")
+"""Whose models can be measured."""
 
 Precision = Literal[
     "fp32",
@@ -55,6 +59,12 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         check_choices(self, section="measure")
+        library, _, name = self.encoder.partition(":")
+        require(
+            library in LIBRARIES and name != "",
+            f"measure.encoder is {self.encoder!r}; expected LIBRARY:NAME, such as open_clip:RN50; "
+            f"{nearest(library, LIBRARIES)}",
+        )
         for name in ("batch_size", "images", "rounds"):
             value = getattr(self, name)
             require(value >= 1, f"measure.{name} is {value}; expected 1 or more")

@@ -9,6 +9,17 @@ from vitbench.configs.checks import check_choices, nearest_divisor, require
 from vitbench.errors import InputError
 from vitbench.registry import MODELS, POSEMBS
 
+LARGEST = {
+    "patch": 2**16,
+    "width": 2**16,
+    "depth": 1000,
+    "num_heads": 2**16,
+    "head_width": 2**16,
+    "registers": 2**16,
+}
+"""Sizes far beyond any that is trained; a larger one is a slip, which would end without memory."""
+LARGEST_RATIO = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -56,11 +67,20 @@ class ModelConfig:
     def __post_init__(self) -> None:
         MODELS.check(self.name)
         POSEMBS.check(self.posemb)
-        for name in ("patch", "width", "depth", "num_heads", "head_width"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"model.{name} is {value}; expected 1 or more")
-        require(self.registers >= 0, f"model.registers is {self.registers}; expected 0 or more")
+        for name, most in LARGEST.items():
+            value, least = getattr(self, name), 0 if name == "registers" else 1
+            require(
+                value is None or value >= least,
+                f"model.{name} is {value}; expected {least} or more",
+            )
+            require(
+                value is None or value <= most, f"model.{name} is {value}; expected at most {most}"
+            )
         require(self.mlp_ratio > 0, f"model.mlp_ratio is {self.mlp_ratio}; expected more than 0")
+        require(
+            self.mlp_ratio <= LARGEST_RATIO,
+            f"model.mlp_ratio is {self.mlp_ratio}; expected at most {LARGEST_RATIO}",
+        )
         require(
             self.layer_scale is None or self.layer_scale > 0,
             f"model.layer_scale is {self.layer_scale}; expected more than 0, or none",

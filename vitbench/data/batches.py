@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,6 +23,19 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if (
+            not numbers
+            or len(self.mean) != len(self.std)
+            or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+            or min(self.std) <= 0
+        ):
+            raise InputError(
+                f"normalization by mean {self.mean} and std {self.std}; expected a finite number "
+                "of each for every channel, and std above 0"
+            )
 
     @classmethod
     def of(cls, split: Split) -> Normalization:
@@ -49,12 +62,20 @@ class Normalization:
         return torch.addcmul(shift, images, 255 * scale)
 
 
-@lru_cache(maxsize=8)  # moving them in every step would make an accelerator wait each time
+@cache  # for ever: captured steps read them, and moving them would make an accelerator wait
 def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(normalization.mean, dtype=torch.float64).view(-1, 1, 1)
     std = torch.tensor(normalization.std, dtype=torch.float64).view(-1, 1, 1)
     scale, shift = 1 / (255 * std), -mean / std
     return scale.to(device, torch.float32), shift.to(device, torch.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchDraws:
+    """Where augmentation and mixture draw from."""
+
+    augment: torch.Generator
+    mix: torch.Generator
 
 
 class Batches:
@@ -90,7 +111,7 @@ class Batches:
         self.steps_per_epoch = len(split) // batch_size
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._num_classes = len(split.class_names)
         self._augment = composed(augment)
         self._mix = MIXES[mix]
@@ -104,26 +125,54 @@ class Batches:
         """The seed that order and augmentation depend on."""
         return self._seed
 
+    @property
+    def images(self) -> Tensor:
+        """All images, (n, c, h, w) uint8, on the device."""
+        return self._images
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images, (b, c, h, w) float32, and labels; the last, incomplete batch is dropped.
 
         labels: (b,) int64, or (b, classes) float32 where images are mixed
         """
-        n = len(self._labels)
-        order = torch.randperm(n, generator=generator(self._seed, "order", epoch))
-        order = order.to(self._device)
-        draws = generator(self._seed, "augment", epoch)
-        mix_draws = generator(self._seed, "mix", epoch)
-        mixed_steps = (self._mixed_epochs - epoch) * self.steps_per_epoch
-        for step in range(self.steps_per_epoch):
-            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
-            images = self._augment(self._images.index_select(0, chosen), generator=draws)
-            images, labels = self._normalization.apply(images), self._labels[chosen]
-            if step + 0.5 < mixed_steps:
-                images, labels = self._mix(
-                    images, labels, num_classes=self._num_classes, generator=mix_draws
-                )
-            yield images, labels
+        draws = self.draws(epoch)
+        mixed = self.mixed_steps(epoch)
+        for step, chosen in enumerate(self.order(epoch).to(self._device)):
+            yield self.prepared(chosen, draws=draws, mixed=step < mixed)
+
+    def order(self, epoch: int) -> Tensor:
+        """Draw which images are in which batch of an epoch: (steps, b) int64, on the CPU."""
+        order = torch.randperm(len(self._labels), generator=generator(self._seed, "order", epoch))
+        shape = self.steps_per_epoch, self.batch_size
+        return order[: math.prod(shape)].view(shape)
+
+    def draws(self, epoch: int) -> BatchDraws:
+        """Return what an epoch's batches are changed by, one after the other."""
+        return BatchDraws(
+            augment=generator(self._seed, "augment", epoch), mix=generator(self._seed, "mix", epoch)
+        )
+
+    def mixed_steps(self, epoch: int) -> int:
+        """Return how many batches of an epoch are mixed, the first ones."""
+        mixed = (self._mixed_epochs - epoch) * self.steps_per_epoch
+        return math.ceil(min(max(mixed - 0.5, 0), self.steps_per_epoch))
+
+    def prepared(self, chosen: Tensor, *, draws: BatchDraws, mixed: bool) -> tuple[Tensor, Tensor]:
+        """Gather images and labels by their numbers, (b,), and change them by what is drawn."""
+        images = self.augmented(self._images.index_select(0, chosen), draws=draws)
+        images, labels = self._normalization.apply(images), self._labels[chosen]
+        return self.mixed(images, labels, draws=draws) if mixed else (images, labels)
+
+    def augmented(self, images: Tensor, *, draws: BatchDraws) -> Tensor:
+        """Augment images (b, c, h, w) uint8."""
+        return self._augment(images, generator=draws.augment)
+
+    def mixed(self, images: Tensor, labels: Tensor, *, draws: BatchDraws) -> tuple[Tensor, Tensor]:
+        """Mix normalised images and their labels (b,)."""
+        both: tuple[Tensor, Tensor] = self._mix(
+            images, labels, num_classes=self._num_classes, generator=draws.mix
+        )
+        return both
 
 
 def ordered(

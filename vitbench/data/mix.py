@@ -16,7 +16,6 @@ probabilities; each image is mixed with the one before it in the batch::
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitbench.data.boxes import inside
@@ -101,5 +100,6 @@ def _mixed(
     returns: (b, c, h, w) and (b, num_classes), whose rows sum to 1
     """
     share = kept.mean((1, 2, 3)).unsqueeze(1)
-    own = F.one_hot(labels, num_classes).float()
+    # As F.one_hot, which waits for a device to see whether all labels are classes.
+    own = (labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)).float()
     return torch.lerp(images.roll(1, 0), images, kept), torch.lerp(own.roll(1, 0), own, share)

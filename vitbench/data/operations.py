@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vitbench.data.draws import each, moved
+from vitbench.data.draws import each, moved, needs_draws
 from vitbench.data.geometry import MAPS, warp
 
 
@@ -135,6 +135,7 @@ def perform(images: Tensor, *, operations: Tensor, magnitude: Tensor) -> Tensor:
     magnitude: (b,) float32, on the device of `operations`; not looked at where the operation
         has none
     """
+    needs_draws()  # it decides how many images get which operation
     order = operations.argsort(stable=True)
     counts = operations.bincount(minlength=len(OPERATIONS)).tolist()
     images = images.index_select(0, moved(order, images))

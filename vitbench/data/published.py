@@ -10,7 +10,6 @@ import io
 import pickle
 import socket
 import sys
-import tempfile
 import threading
 import urllib.error
 import urllib.parse
@@ -30,6 +29,7 @@ from torchvision.datasets.utils import download_and_extract_archive, extract_arc
 
 from vitbench.data.sources import Part, Split
 from vitbench.errors import InputError
+from vitbench.lease import scratch_folder
 
 ANSWER_S = 4.0
 """How long a server may take to say that it is there."""
@@ -126,9 +126,9 @@ def _unpacked(kind: Any, *, folder: Path) -> Path:
         return place
     if archive.is_file():
         _read(archive, md5=kind.tgz_md5)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as scratch:
-            extract_archive(archive, scratch)
-            _move(Path(scratch) / kind.base_folder, place)
+        with scratch_folder(folder, prefix=".unpack-") as scratch:
+            extract_archive(archive, str(scratch))
+            _move(scratch / kind.base_folder, place)
         return place
     with _download(
         f"{kind.base_folder!r} or {kind.filename!r}", folder=folder, url=kind.url
@@ -157,11 +157,11 @@ def _download(wanted: str, *, folder: Path, url: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         print(f"vitbench: downloading from {host} into {folder}", file=sys.stderr)
         with (
-            tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch,
+            scratch_folder(folder, prefix=".download-") as scratch,
             _stall_limit(STALL_S),
             contextlib.redirect_stderr(sys.stderr if sys.stderr.isatty() else io.StringIO()),
         ):
-            yield Path(scratch)
+            yield scratch
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(

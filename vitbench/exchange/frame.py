@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitbench.errors import InputError
 from vitbench.reading import Shelf, Shelved
+from vitbench.spreadsheet import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,19 @@ def load(
     frame = frame[[*front, *metrics, *dotted, *(f"samples.{name}" for name in wanted)]]
     frame.attrs["units"] = units
     return frame
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as CSV; no text of it becomes a formula of a spreadsheet."""
+    plain = frame.rename(columns=as_text)
+    for name in [each for each in plain.columns if not _is_number(plain[each])]:
+        plain[name] = plain[name].map(as_text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain.to_csv(path, index=False)
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return column.dtype.kind in "biufcM"
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

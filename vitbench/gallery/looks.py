@@ -98,12 +98,16 @@ def look_at_image(
 
     pixels: (3, h, w) uint8
     mode: what is taken of differential attention
-    raises: InputError for an image that does not fit the model
+    raises: InputError for an image that does not fit the model, and for a model that gives NaN or
+        infinity for it, from which nothing follows
     """
     device = next(encoder.model.parameters()).device
     images = encoder.normalization.apply(pixels[None].to(device))
     layout = encoder.layout(images)
     seen, scores = each_layer(encoder, images, lambda layer: _reduce(layer, layout, mode=mode))
+    for place, one in enumerate(seen):
+        _check_finite(f"block {place} of {encoder.name}", name, *vars(one).values())
+    _check_finite(encoder.name, name, scores)
     for one in seen:
         layout.check(one.step.shape[-1])
     steps, readers = [one.step for one in seen], layout.readers()
@@ -117,6 +121,8 @@ def look_at_image(
     gradients: dict[str, Array] = {}
     if encoder.classifies:
         prediction, gradients = _classify(encoder, images, scores)
+        maps = (torch.from_numpy(array) for array in gradients.values())
+        _check_finite(f"the gradient of {encoder.name}", name, *maps)
     return ImageLook(
         name=name,
         pixels=pixels.permute(1, 2, 0).cpu().numpy(),
@@ -151,6 +157,7 @@ def look_at_model(encoder: Encoder, looks: Sequence[ImageLook]) -> ModelLook:
     about = (
         f"{layers} layers of {heads} heads, patches of {encoder.patch_px} px, made for "
         f"{height}×{width} px, read by the {looks[0].reader}{registers}"
+        + "".join(f". {note[0].upper()}{note[1:]}" for note in encoder.notes)
     )
 
     def averaged(part: str) -> Array:
@@ -201,6 +208,14 @@ def _classify(encoder: Encoder, images: Tensor, scores: Tensor) -> tuple[str, di
     }
     maps["gradient rollout"] *= 100
     return f"{name}, {100 * best.values[0].item():.0f} %", maps
+
+
+def _check_finite(source: str, image: str, *values: Tensor) -> None:
+    if not all(value.isfinite().all() for value in values):
+        raise InputError(
+            f"{source} gives NaN or infinity for the image {image}; expected a model whose numbers "
+            "stay finite in float32"
+        )
 
 
 def _array(tensor: Tensor) -> Array:

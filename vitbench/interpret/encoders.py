@@ -13,13 +13,18 @@ from torch import Tensor, nn
 
 from vitbench.checkpoint import FILE, Checkpoint, load_model
 from vitbench.data.batches import Normalization
+from vitbench.device import find_device
 from vitbench.errors import InputError, nearest
-from vitbench.interpret.published import PUBLISHED, Architecture, PublishedViT, address
-from vitbench.interpret.timm_models import TimmViT, make_timm_model
+from vitbench.interpret.architecture import Architecture
+from vitbench.interpret.published import PUBLISHED, PublishedViT, address
+from vitbench.interpret.timm_models import TimmViT, check_timm_name, make_timm_model
 from vitbench.interpret.tokens import TokenLayout
-from vitbench.interpret.weights import check_fit, read_weights
+from vitbench.interpret.weights import check_fit, read_vit_weights
 from vitbench.models.posemb import AddedTable
+from vitbench.models.timm_files import at_the_models_size, classes_in
+from vitbench.models.unwrapping import Weights
 from vitbench.models.vit import DifferentialViT, ViT
+from vitbench.models.weights_file import check_finite
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -35,6 +40,7 @@ class Encoder:
     differential: its attention is a difference of two maps
     positions: (gh·gw, d) of the grid of `image_px`; None where nothing is added to patches
     class_names: () where they are not known
+    notes: what of a file was taken, made of it, or assumed because it does not tell, in words
     """
 
     name: str
@@ -49,6 +55,7 @@ class Encoder:
     differential: bool = False
     positions: Tensor | None = None
     class_names: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def layout(self, images: Tensor) -> TokenLayout:
         """Return what the tokens of images (b, c, h, w) are.
@@ -111,6 +118,7 @@ def open_encoder(
     weights: Path | None = None,
     download: bool = False,
     num_heads: int | None = None,
+    grid: tuple[int, int] | None = None,
     device: str = "cpu",
 ) -> Encoder:
     """Open a model by what a user types.
@@ -119,21 +127,29 @@ def open_encoder(
         vision transformer; `timm:NAME`; `dino:NAME`
     weights: a file with the weights of `timm:NAME` or `dino:NAME`
     download: those may be fetched by timm, or from where DINO publishes them, where no file is given
-    num_heads: of a file whose heads are not 64 wide
+    num_heads: of a file, where it is not that of a known model or of heads that are 64 wide
+    grid: patch rows and columns of the positions in a file, where they are not a square
     raises: InputError, in one line, for what cannot be opened
     """
+    device = find_device(device, given_as="device")
     source, colon, name = given.partition(":")
     if colon and source in ("timm", "dino") and not Path(given).exists():
-        make = _open_timm if source == "timm" else _open_dino
-        encoder = make(name, weights=weights, download=download)
+        if num_heads is not None:
+            raise InputError(f"{given} has its own heads; leave out --heads")
+        if source == "timm":
+            encoder = _open_timm(name, weights=weights, download=download, grid=grid)
+        elif grid is not None:
+            raise InputError(f"{given} has its own grid; leave out --grid")
+        else:
+            encoder = _open_dino(name, weights=weights, download=download)
     elif weights is not None:
         raise InputError(f"--weights belong to timm:NAME or dino:NAME; --model is {given!r}")
     else:
-        encoder = _open_file(Path(given), num_heads=num_heads)
+        encoder = _open_file(Path(given), num_heads=num_heads, grid=grid)
     return dataclasses.replace(encoder, model=encoder.model.eval().to(device))
 
 
-def _open_file(path: Path, *, num_heads: int | None) -> Encoder:
+def _open_file(path: Path, *, num_heads: int | None, grid: tuple[int, int] | None) -> Encoder:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(
@@ -141,10 +157,13 @@ def _open_file(path: Path, *, num_heads: int | None) -> Encoder:
             "with weights, timm:NAME or dino:NAME"
         )
     if _is_ours(file):
+        if num_heads is not None or grid is not None:
+            raise InputError(f"{path} tells its heads and its grid; leave out --heads and --grid")
         return of_checkpoint(load_model(file), name=path.name)
-    state = read_weights(file)
+    held = read_vit_weights(file)
     try:
-        return _published(path.stem, Architecture.of(state, num_heads=num_heads), state)
+        architecture = Architecture.of(held.state, num_heads=num_heads, grid=grid)
+        return _published(path.stem, architecture, held)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
 
@@ -168,9 +187,9 @@ def _open_dino(name: str, *, weights: Path | None, download: bool) -> Encoder:
             f"{address(name)}"
         )
     file = weights if weights is not None else _fetch(address(name))
-    state = read_weights(file)
+    held = read_vit_weights(file)
     try:
-        return _published(f"dino:{name}", PUBLISHED[name], state)
+        return _published(f"dino:{name}", PUBLISHED[name], held)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
 
@@ -187,9 +206,8 @@ def _fetch(source: str) -> Path:
     return file
 
 
-def _published(name: str, architecture: Architecture, state: dict[str, Tensor]) -> Encoder:
-    model = PublishedViT(architecture)
-    model.load(state)
+def _published(name: str, architecture: Architecture, held: Weights) -> Encoder:
+    model = PublishedViT.of(architecture, held.state)
     rows, columns = architecture.grid
     return Encoder(
         name=name,
@@ -200,28 +218,48 @@ def _published(name: str, architecture: Architecture, state: dict[str, Tensor]) 
         registers=architecture.registers,
         classifies=architecture.num_classes > 0,
         positions=model.pos_embed.detach()[0, architecture.prefix_positions :],
+        notes=_notes(taken=held.about, assumed="; ".join(architecture.assumed)),
     )
 
 
-def _open_timm(name: str, *, weights: Path | None, download: bool) -> Encoder:
-    if weights is None and not download:
-        make_timm_model(name, pretrained=False)  # an unknown name is told first
+def _notes(**words: str) -> tuple[str, ...]:
+    return tuple(f"{name}: {text}" for name, text in words.items() if text)
+
+
+def _open_timm(
+    name: str, *, weights: Path | None, download: bool, grid: tuple[int, int] | None
+) -> Encoder:
+    check_timm_name(name)
+    if weights is not None:
+        return _timm_of_file(name, weights, grid=grid)
+    if grid is not None:
+        raise InputError(f"timm:{name} has its own grid; --grid is that of --weights FILE")
+    if not download:
         raise InputError(
             f"timm:{name} needs its weights: --weights FILE, or --download to let timm fetch them"
         )
-    model = make_timm_model(name, pretrained=weights is None)
-    if weights is not None:
-        _load_timm(model, weights)
+    model = make_timm_model(name, pretrained=True)
+    try:
+        check_finite(model.state_dict())
+    except InputError as error:
+        raise InputError(f"timm:{name}: {error}") from error
     return of_timm(model, name=name)
 
 
-def _load_timm(model: nn.Module, weights: Path) -> None:
-    state = read_weights(weights)
+def _timm_of_file(name: str, file: Path, *, grid: tuple[int, int] | None) -> Encoder:
+    """Open a timm model with weights that may be for other classes, or images of another size."""
+    held = read_vit_weights(file)
     try:
+        classes = classes_in(held.state, name=name.partition(".")[0])
+        settings = {} if classes is None else {"num_classes": classes}
+        model = make_timm_model(name, pretrained=False, **settings)
+        state, resampled = at_the_models_size(held.state, model, grid=grid)
         check_fit(state, model.state_dict())
     except InputError as error:
-        raise InputError(f"{weights}: {error}") from error
+        raise InputError(f"{file}: {error}") from error
     model.load_state_dict(state)
+    notes = _notes(taken=held.about, made=resampled)
+    return dataclasses.replace(of_timm(model, name=name), notes=notes)
 
 
 def of_timm(model: nn.Module, *, name: str) -> Encoder:

@@ -6,88 +6,17 @@ Weights are named as timm names them; `vitbench.interpret.weights` brings them t
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitbench.errors import InputError
+from vitbench.interpret.architecture import HEAD_WIDTH, Architecture
 from vitbench.interpret.weights import check_fit
 from vitbench.models.attention import Attention, Taps
 from vitbench.models.blocks import Block
-
-HEAD_WIDTH = 64
-"""Of every published DINO and DINOv2 model; a checkpoint does not tell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """The sizes of a published vision transformer with a class token.
-
-    grid: patch rows and columns of its position embedding
-    prefix_positions: rows of the position embedding for the tokens before the patches: 0, 1, or
-        1 + registers
-    mlp_hidden: size inside the MLP; of a SwiGLU, of each of its two parts
-    swiglu: the MLP is gated (arXiv:2002.05202)
-    num_classes: outputs of a linear head; 0 for none
-    """
-
-    patch: int
-    width: int
-    depth: int
-    grid: tuple[int, int]
-    mlp_hidden: int
-    num_heads: int
-    prefix_positions: int = 1
-    registers: int = 0
-    swiglu: bool = False
-    layer_scale: bool = False
-    num_classes: int = 0
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor], *, num_heads: int | None = None) -> Architecture:
-        """Read the sizes off weights.
-
-        num_heads: None for heads of 64
-        raises: InputError for weights of something else
-        """
-        needed = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
-        if missing := [name for name in needed if name not in state]:
-            raise InputError(
-                f"no vision transformer with a class token: {missing[0]} is missing; expected "
-                f"names such as {', '.join(needed)}; found {', '.join(list(state)[:4]) or 'none'}"
-            )
-        width, _, patch, _ = state["patch_embed.proj.weight"].shape
-        if num_heads is None and width % HEAD_WIDTH:
-            raise InputError(
-                f"weights of width {width} do not tell how many heads there are; expected a "
-                f"multiple of {HEAD_WIDTH}, or --heads N"
-            )
-        registers = state["reg_token"].shape[1] if "reg_token" in state else 0
-        rows = state["pos_embed"].shape[1]
-        prefix = next(
-            (p for p in (1, 0, 1 + registers) if math.isqrt(rows - p) ** 2 == rows - p), None
-        )
-        if prefix is None:
-            raise InputError(f"pos_embed has {rows} rows; expected those of a square of patches")
-        inner, hidden = (state[f"blocks.0.mlp.fc{n}.weight"].shape[n - 1] for n in (1, 2))
-        return cls(
-            patch=patch,
-            width=width,
-            depth=1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks.")),
-            grid=(math.isqrt(rows - prefix), math.isqrt(rows - prefix)),
-            mlp_hidden=hidden,
-            num_heads=num_heads or width // HEAD_WIDTH,
-            prefix_positions=prefix,
-            registers=registers,
-            swiglu=inner == 2 * hidden,
-            layer_scale="blocks.0.ls1.gamma" in state,
-            num_classes=len(state["head.weight"]) if "head.weight" in state else 0,
-        )
 
 
 class PublishedViT(nn.Module):
@@ -109,6 +38,19 @@ class PublishedViT(nn.Module):
         self.blocks = nn.ModuleList(self._make_block() for _ in range(a.depth))
         self.norm = nn.LayerNorm(a.width, eps=1e-6)
         self.head = nn.Linear(a.width, a.num_classes) if a.num_classes else nn.Identity()
+
+    @classmethod
+    def of(cls, architecture: Architecture, state: Mapping[str, Tensor]) -> PublishedViT:
+        """Make a model with weights; of weights that do not fit nothing is allocated.
+
+        raises: InputError as `load`
+        """
+        with torch.device("meta"):
+            model = cls(architecture)
+        check_fit(state, model._named())
+        model.to_empty(device="cpu")
+        model.load(state)
+        return model
 
     def _make_block(self) -> Block:
         a = self.architecture

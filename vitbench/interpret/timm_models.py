@@ -65,15 +65,20 @@ class TimmViT(nn.Module):
         return output
 
 
+def check_timm_name(name: str) -> None:
+    """Raise InputError for a name that timm does not have, and where timm is not installed."""
+    timm, known = library("timm"), name.partition(".")[0]
+    if known not in timm.list_models():
+        raise InputError(f"timm has no model {name!r}; {near_names(known, timm.list_models())}")
+
+
 def make_timm_model(name: str, **settings: Any) -> nn.Module:
     """Make a timm model by its name, for images of any size where it can be.
 
-    raises: InputError for a name that timm does not have, and where timm is not installed
+    raises: InputError as `check_timm_name`
     """
+    check_timm_name(name)
     timm = library("timm")
-    known = name.partition(".")[0]
-    if known not in timm.list_models():
-        raise InputError(f"timm has no model {name!r}; {near_names(known, timm.list_models())}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm's remarks on names that it has renamed
         try:

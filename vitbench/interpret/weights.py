@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from vitbench.errors import InputError
-from vitbench.models.weights_file import describe_faults, read_content
+from vitbench.models.unwrapping import Weights
+from vitbench.models.weights_file import describe_faults, read_weights
 
-WRAPPERS = ("teacher", "model_ema", "model", "state_dict", "student")
-"""Keys under which a checkpoint keeps a model's weights; DINO's teacher is its better half."""
-PREFIXES = ("module.", "backbone.", "_orig_mod.")
 NOT_OF_THE_ENCODER = ("mask_token", "dino_head.", "ibot_head.")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_vit_weights(path: Path) -> Weights:
     """Read the weights of a vision transformer, under timm's names.
 
     Files of timm, DINO and DINOv2, safetensors or torch's own; of a whole training the teacher.
-    returns: as `timm_names` gives them
-    raises: InputError as `read_content`, and for a file without weights
+    raises: InputError as `read_weights`
     """
-    content = read_content(path)
-    try:
-        return timm_names(_unwrap(content))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    weights = read_weights(path)
+    return dataclasses.replace(weights, state=timm_names(weights.state))
 
 
 def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -37,10 +31,9 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     What is not of the encoder (heads of the training, mask token) is left out.
     """
-    parted = {_without_prefixes(name): tensor for name, tensor in state.items()}
-    heads = {name for name in parted if re.match(r"head\.(?!weight$|bias$)", name)}
+    heads = {name for name in state if re.match(r"head\.(?!weight$|bias$)", name)}
     renamed = {}
-    for name, tensor in parted.items():
+    for name, tensor in state.items():
         if name in heads or name.startswith(NOT_OF_THE_ENCODER):
             continue
         name = re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name)  # chunks, numbered through
@@ -54,29 +47,3 @@ def check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> No
     """Raise InputError that names the tensors that are missing, not expected or of another shape."""
     if faults := describe_faults(given, expected):
         raise InputError(f"the weights do not fit the model: {faults}")
-
-
-def _without_prefixes(name: str) -> str:
-    while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
-    if not isinstance(content, dict):
-        raise InputError(f"a {type(content).__name__}; expected weights by their names")
-    tensors = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if not tensors:
-        keys = ", ".join(map(str, list(content)[:4])) or "nothing"
-        raise InputError(
-            f"no weights; expected them by their names, or under teacher; found {keys}"
-        )
-    return tensors

@@ -33,14 +33,14 @@ class Reference:
     """An encoder in float32 on its device, shared by the cells of a study that vary its precision.
 
     flops: of one image; None where the count could not be checked, for the reason
-    image_s: precision -> seconds of the first image in it, where that was looked at
+    batch_s: precision -> number of images -> seconds of a warm call, where that was looked at
     outputs: settings that decide on them -> its outputs, which every precision is held against
     """
 
     model: ForeignModel
     flops: int | None
     flops_reason: str | None
-    image_s: dict[str, float] = field(default_factory=dict)
+    batch_s: dict[str, dict[int, float]] = field(default_factory=dict)
     outputs: dict[Hashable, Tensor] = field(default_factory=dict)
 
 

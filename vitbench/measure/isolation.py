@@ -18,6 +18,7 @@ import torch
 
 from vitbench import device as devices
 from vitbench.errors import InputError
+from vitbench.lifeline import end_with
 from vitbench.measure.memory import peak_mib, reserved_mib, reset_peak
 from vitbench.records import Metric
 
@@ -25,6 +26,8 @@ CHILD = """
 import json, sys
 request = json.load(sys.stdin)
 sys.path[:] = request["path"]
+from vitbench.lifeline import end_with
+end_with(request["parent"])
 from vitbench.measure.isolation import serve
 serve(request)
 """
@@ -33,9 +36,16 @@ serve(request)
 PARENT = """
 import json, sys
 sys.path[:] = json.loads(sys.stdin.readline())
+from vitbench.lifeline import end_with
+end_with(int(sys.argv[1]))
 from vitbench.measure.isolation import serve_children
-serve_children(sys.argv[1:])
+serve_children(sys.argv[2:])
 """
+
+
+KILLED = -getattr(signal, "SIGKILL", 9)
+"""Exit code of a process that could not do anything about it."""
+TRIES = 2
 
 
 class IsolatedError(RuntimeError):
@@ -67,7 +77,8 @@ def run_isolated(
     """Call a function in a fresh process and measure its memory there.
 
     Neither what this process holds nor what it has freed has any influence. The new process has
-    the same search path and number of threads; its output goes to the error stream.
+    the same search path and number of threads; its output goes to the error stream. It ends with
+    this one, and is started once more where it was killed.
     function: defined at the top of a module that can be imported; returns a JSON value
     arguments: JSON values by name
     device: whose memory is measured
@@ -86,8 +97,12 @@ def run_isolated(
         "arguments": dict(arguments),
         "path": sys.path,
         "threads": devices.threads(),
+        "parent": os.getpid(),
     }
-    given = _split_off(request, loaded) if loaded and hasattr(os, "fork") else _start(request)
+    for _ in range(TRIES):
+        given = _split_off(request, loaded) if loaded and hasattr(os, "fork") else _start(request)
+        if given.get("exit_code") != KILLED:
+            break
     if "value" in given:
         return Isolated(
             value=given["value"], peak=_metric(given["peak"]), reserved=_metric(given["reserved"])
@@ -129,7 +144,7 @@ def _split_off(request: dict[str, Any], loaded: tuple[str, ...]) -> dict[str, An
 def _parent(loaded: tuple[str, ...]) -> subprocess.Popen[str]:
     """Start a process that loads modules and splits off one for every request."""
     parent = subprocess.Popen(  # noqa: S603  the words are this file's
-        [sys.executable, "-c", PARENT, *loaded],
+        [sys.executable, "-c", PARENT, str(os.getpid()), *loaded],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -155,10 +170,12 @@ def serve_children(loaded: list[str]) -> None:
     os.dup2(2, 1)
     for module in loaded:
         importlib.import_module(module)
+    server = os.getpid()
     for line in sys.stdin:
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
+            end_with(server)
             os.close(reader)
             with os.fdopen(writer, "w", encoding="utf-8") as pipe:
                 json.dump(answer(json.loads(line)), pipe)
@@ -208,8 +225,10 @@ def _error(given: dict[str, Any], name: str) -> Exception:
     """Return the exception that says the same here."""
     if "exit_code" in given:
         code = given["exit_code"]
-        if code == -signal.SIGKILL:
-            return MemoryError(f"{name} was killed, as the system does when memory runs out")
+        if code == KILLED:
+            return MemoryError(
+                f"{name} was killed {TRIES} times, as the system does when memory runs out"
+            )
         return IsolatedError(f"{name} ended its process with exit code {code}")
     kinds: dict[str, type[Exception]] = {"memory": MemoryError, "input": InputError}
     return kinds.get(given["error"]["kind"], IsolatedError)(given["error"]["text"])

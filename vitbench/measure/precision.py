@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vitbench.configs.measure import Precision
 from vitbench.errors import InputError
+from vitbench.lease import scratch_folder
 from vitbench.measure.parity import Tolerance
 
 TOLERANCES: dict[str, Tolerance] = {
@@ -139,7 +140,11 @@ def fresh_compiler(folder: str | None = None) -> Iterator[str]:
     from torch._inductor.utils import clear_caches
 
     with contextlib.ExitStack() as stack:
-        folder = folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="vitbench"))
+        folder = folder or str(
+            stack.enter_context(
+                scratch_folder(Path(tempfile.gettempdir()), prefix="vitbench-compiler-")
+            )
+        )
         stack.enter_context(_environment("TORCHINDUCTOR_CACHE_DIR", folder))
         stack.enter_context(_environment("TRITON_CACHE_DIR", str(Path(folder) / "triton")))
         stack.enter_context(config.patch(compile_threads=1))

@@ -12,7 +12,8 @@ from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.foreign import ForeignModel, library, near_names
 from vitbench.models.preprocessing import Preprocessing, preprocessing
-from vitbench.models.weights_file import is_path, load_state, read_state
+from vitbench.models.timm_files import at_the_models_size, classes_in
+from vitbench.models.weights_file import is_path, load_state, read_weights
 
 SLOW_INITIALISATION = ("googlenet", "inception_v3")
 
@@ -31,14 +32,23 @@ def timm_model(
     if tag is not None and tag not in known:
         raise _no_weights("timm", identifier, tag, known)
     name = identifier if tag is None else f"{identifier}.{tag}"
+    held = None if file is None else read_weights(Path(file))
+    if num_classes is None and held is not None:
+        num_classes = classes_in(held.state, name=identifier)
     chosen = {} if num_classes is None else {"num_classes": num_classes}
     with randomness(seed, "initialisation"):
         try:
             model: Any = timm.create_model(name, pretrained=tag is not None, **chosen)
         except (OSError, RuntimeError) as error:
             raise _no_download(name, error) from error
-    if file is not None:
-        load_state(model, read_state(Path(file))[0], source=Path(file))
+    taken = ""
+    if file is not None and held is not None:
+        try:
+            state, resampled = at_the_models_size(held.state, model)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+        load_state(model, state, source=Path(file))
+        taken = "; ".join(words for words in (held.about, resampled) if words)
     data = timm.data.resolve_data_config({}, model=model)
     height, width = data["input_size"][1:]
     resized = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
@@ -56,6 +66,7 @@ def timm_model(
             std=tuple(data["std"]),
         ),
         weights=weights,
+        taken=taken,
     )
 
 
@@ -93,8 +104,9 @@ def torchvision_model(
             )
         except (OSError, RuntimeError) as error:
             raise _no_download(f"{identifier} {tag}", error) from error
-    if file is not None:
-        load_state(model, read_state(Path(file))[0], source=Path(file))
+    held = None if file is None else read_weights(Path(file))
+    if file is not None and held is not None:
+        load_state(model, held.state, source=Path(file))
     described = next(iter(published)) if tag is None else published[tag]
     data = described.transforms()
     (resized,), (cropped,) = data.resize_size, data.crop_size
@@ -111,6 +123,7 @@ def torchvision_model(
             std=tuple(data.std),
         ),
         weights=weights,
+        taken="" if held is None else held.about,
     )
 
 

@@ -20,7 +20,7 @@ from vitbench.models.foreign import ForeignModel
 from vitbench.models.open_clip_models import CONFIG_FILE
 from vitbench.models.preprocessing import Preprocessing
 from vitbench.models.pretrained import open_model
-from vitbench.models.weights_file import load_state, read_state
+from vitbench.models.weights_file import load_state, read_weights
 
 WEIGHTS_FILE = "open_clip_model.safetensors"
 RESNET_FILE = "model.safetensors"
@@ -121,7 +121,7 @@ def write_resnet(folder: Path, model: ForeignModel) -> None:
 def read_resnet(folder: Path, model: ForeignModel) -> None:
     """Give a new ResNet the weights that were written."""
     file = folder / RESNET_FILE
-    load_state(model.image, read_state(file)[0], source=file)
+    load_state(model.image, read_weights(file).state, source=file)
 
 
 def _plain(model: nn.Module) -> dict[str, Tensor]:

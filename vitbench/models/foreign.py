@@ -52,6 +52,7 @@ class ForeignModel:
     outputs: number of classes, or width of the features
     preprocessing: how a picture becomes its input
     weights: the tag or path that its weights come from; None for random initial values
+    taken: what of a file was taken, and made of it, in words; "" for all of it as it is
     activation: of a CLIP model, "gelu" or "quick_gelu"; None for others
     text: the text tower of a CLIP model
     """
@@ -62,6 +63,7 @@ class ForeignModel:
     outputs: int
     preprocessing: Preprocessing
     weights: str | None
+    taken: str = ""
     activation: Literal["gelu", "quick_gelu"] | None = None
     text: TextTower | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.foreign import ForeignModel, TextTower, library, near_names
 from vitbench.models.preprocessing import preprocessing
-from vitbench.models.weights_file import is_path, load_state, read_state
+from vitbench.models.unwrapping import Weights
+from vitbench.models.weights_file import is_path, load_state, read_weights
 
 CONFIG_FILE = "open_clip_config.json"
 ARCHITECTURE = ("embed_dim", "vision_cfg", "text_cfg")
@@ -23,6 +25,9 @@ OPENAI_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that stand among the tensors of the weights that OpenAI published."""
 LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
 """A text tower that costs nothing, for models whose image tower alone is wanted."""
+LARGEST_SCALE = 100.0
+SCALE_ROUNDING = 0.001
+"""In float16 the exponential of the logarithm of 100 is 100.03."""
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -54,18 +59,22 @@ def open_clip_model(
         config, text = _small(config, identifier), False
     if not text and weights is None and not _has_own_text(config):
         config["text_cfg"] = LEAST_TEXT
+    taken = ""
     if weights is None:
         clip = _build(open_clip, config, seed=seed)
     elif is_path(weights):
-        state = _read(Path(weights), config, identifier)
+        held = _read(Path(weights), config, identifier)
         clip = _build(open_clip, config, seed=seed)
-        _load(clip, state, source=Path(weights))
+        _load(clip, held.state, source=Path(weights))
+        taken = held.about
     else:
         tag = _tag(open_clip, identifier, weights)
         config["quick_gelu"] = _activation_of_tag(tag, config, identifier, weights)
         settings |= {name: tag[name] for name in PREPROCESSING if tag.get(name)}
         clip = _build(open_clip, config, seed=seed)
         _download(open_clip, clip, tag, name=f"{identifier} {weights}")
+    if weights is not None:
+        _check_scale(clip, source=weights)
     visual: Any = clip.visual
     size = visual.image_size
     height, width = (size, size) if isinstance(size, int) else size
@@ -83,6 +92,7 @@ def open_clip_model(
             std=tuple(settings["std"]),
         ),
         weights=weights,
+        taken=taken,
         activation="quick_gelu" if config.get("quick_gelu") else "gelu",
         text=TextTower(clip=clip, tokenize=_tokenizer(open_clip, identifier, config))
         if text
@@ -158,13 +168,14 @@ def _small(config: dict[str, Any], identifier: str) -> dict[str, Any]:
     return {**config, "embed_dim": 64, "vision_cfg": {**vision, **less}, "text_cfg": LEAST_TEXT}
 
 
-def _read(path: Path, config: dict[str, Any], identifier: str) -> dict[str, Tensor]:
+def _read(path: Path, config: dict[str, Any], identifier: str) -> Weights:
     """Read weights, and set the activation that they were trained with in the configuration.
 
     OpenAI's models use x·σ(1.702 x), "QuickGELU". Their weights are known by the numbers among
     them; where these were taken out, half precision in the matrices alone is a sign of them.
     """
-    state, alone = read_state(path)
+    weights = read_weights(path)
+    state, alone = weights.state, not weights.taken
     numbers = [name for name in OPENAI_ENTRIES if name in state and state.pop(name).ndim == 0]
     if numbers:
         config["quick_gelu"] = True
@@ -174,7 +185,7 @@ def _read(path: Path, config: dict[str, Any], identifier: str) -> dict[str, Tens
             f"QuickGELU; {identifier} uses GELU; expected a configuration with quick_gelu, such as "
             f"{identifier}-quickgelu, or weights in float32"
         )
-    return state
+    return weights
 
 
 def _is_selective_half(state: Mapping[str, Tensor]) -> bool:
@@ -189,6 +200,22 @@ def _load(clip: nn.Module, state: dict[str, Tensor], *, source: Path) -> None:
         convert = library("open_clip.model").convert_to_custom_text_state_dict
         state = convert(state)
     load_state(clip, state, source=source)
+
+
+def _check_scale(clip: nn.Module, *, source: str) -> None:
+    """Raise InputError for a scale of the cosines that no training of CLIP ends with.
+
+    CLIP's trainings keep it at 100 or less (arXiv:2103.00020, section 2.5); those with a bias
+    beside it, as SigLIP's, do not.
+    """
+    logarithm: Any = clip.logit_scale
+    scale = float(logarithm.detach().float().exp())
+    bounded = getattr(clip, "logit_bias", None) is None
+    if not math.isfinite(scale) or (bounded and scale > LARGEST_SCALE * (1 + SCALE_ROUNDING)):
+        raise InputError(
+            f"{source}: logit_scale is {scale:.6g} after exp; expected at most "
+            f"{LARGEST_SCALE:g}, as CLIP is trained"
+        )
 
 
 def _tag(open_clip: Any, identifier: str, weights: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ features = model.image(model.preprocessing(picture)[None])
 
 from __future__ import annotations
 
+from vitbench.configs.measure import LIBRARIES
 from vitbench.errors import InputError, nearest
 from vitbench.models.classifiers import timm_model, torchvision_model
 from vitbench.models.foreign import ForeignModel, TextTower
 from vitbench.models.open_clip_models import open_clip_model
 from vitbench.models.preprocessing import Preprocessing
-
-LIBRARIES = ("open_clip", "timm", "torchvision")
+from vitbench.models.weights_file import check_finite, is_path
 
 __all__ = ["LIBRARIES", "ForeignModel", "Preprocessing", "TextTower", "open_model"]
 
@@ -34,7 +34,7 @@ def open_model(
         unless it is there; or a file: safetensors, what `torch.save` wrote of a state_dict,
         also in the format of OpenAI's CLIP; None for random initial values
     seed: of the initial values, which alone decides on them
-    num_classes: of a classifier, where not its own
+    num_classes: of a classifier; None for its own, or of timm's those of the file
     text: whether a CLIP model's text tower is wanted, too
     small: of open_clip, a model of the same kind with a block a stage and no text tower
     raises: InputError in one line for a name, a tag or a file that is not known, weights of
@@ -50,11 +50,15 @@ def open_model(
     if small and library != "open_clip":
         raise InputError(f"there is no small model of {name}; expected one of open_clip")
     if library == "timm":
-        return timm_model(identifier, weights=weights, seed=seed, num_classes=num_classes)
-    if library == "torchvision":
-        return torchvision_model(identifier, weights=weights, seed=seed, num_classes=num_classes)
-    if num_classes is not None:
+        model = timm_model(identifier, weights=weights, seed=seed, num_classes=num_classes)
+    elif library == "torchvision":
+        model = torchvision_model(identifier, weights=weights, seed=seed, num_classes=num_classes)
+    elif num_classes is not None:
         raise InputError(
             f"{name} has features, not classes; num_classes is {num_classes}; expected none"
         )
-    return open_clip_model(identifier, weights=weights, seed=seed, text=text, small=small)
+    else:
+        model = open_clip_model(identifier, weights=weights, seed=seed, text=text, small=small)
+    if weights is not None and not is_path(weights):  # those of a file were looked at
+        check_finite((model.text.clip if model.text else model.image).state_dict())
+    return model

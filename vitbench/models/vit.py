@@ -201,8 +201,8 @@ class ViT(nn.Module):
             if embedding is not None
         ]
         # Under autocast the linear layer gives bf16; what the blocks add to stays as precise
-        # as the parameters, whichever embedding and tokens a model has.
-        patches = patches.to(self.head.weight.dtype)
+        # as the norms' parameters, whichever embedding and tokens a model has.
+        patches = patches.to(self.norm.weight.dtype)
         return torch.cat([*prefix, patches], dim=1) if prefix else patches
 
     def pool(self, tokens: Tensor) -> Tensor:

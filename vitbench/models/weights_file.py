@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vitbench.errors import InputError
+from vitbench.models.unwrapping import Weights, unwrap
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-WRAPPERS = ("state_dict", "model")
-"""Names under which a training program keeps the weights beside the rest of its state."""
 SHOWN_FAULTS = 4
 
 
@@ -29,36 +28,37 @@ def is_path(weights: str) -> bool:
     return Path(weights).suffix in SUFFIXES or "/" in weights or Path(weights).is_file()
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Read the tensors of a file by name.
+def read_weights(path: Path) -> Weights:
+    """Read a model's tensors by name, out of what a training program wrapped them in.
 
-    path: safetensors, or what `torch.save` wrote: the tensors by name, or a dictionary that has
-        them under "state_dict" or "model"; a prefix "module." is taken off
-    returns: the tensors, and whether they stood alone in the file
-    raises: InputError as `read_content`, and for a file without tensors by their names
-    """
-    content, alone = read_content(path), True
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content, alone = content[wrapper], False
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
-    ):
-        raise InputError(f"{path} does not hold tensors by name; expected a model's state_dict")
-    state = dict(content)
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    return state, alone
-
-
-def read_content(path: Path) -> Any:
-    """Read a file of weights with all that a training program keeps beside them.
-
-    path: safetensors, or what `torch.save` wrote: tensors, numbers, text, and a command line as
-        `argparse` parsed it, which DINO's and timm's trainings keep
+    path: safetensors, or what `torch.save` wrote
     raises: InputError in one line for a file that is not there, damaged, or that could only be
-        read by executing what it says
+        read by executing what it says; as `unwrap`; and for a tensor that is not finite
     """
+    content = _read_content(path)
+    try:
+        weights = unwrap(content)
+        check_finite(weights.state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return weights
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise InputError that names the first tensor with NaN or infinity; such a model says nothing."""
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() and not tensor.is_complex():
+            continue
+        finite = (tensor.float() if tensor.itemsize == 1 else tensor).isfinite()
+        if not finite.all():
+            count = int((~finite).sum())
+            raise InputError(
+                f"{name} is not finite: {count:,} of its {tensor.numel():,} values are NaN or "
+                "infinite; expected weights of a training that did not diverge"
+            )
+
+
+def _read_content(path: Path) -> Any:
     if not path.is_file():
         folder = ", which is a folder" if path.is_dir() else ""
         raise InputError(f"no weights at {path}{folder}; expected a file, {', '.join(SUFFIXES)}")
@@ -100,6 +100,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load_torch(path: Path) -> Any:
+    """Read tensors, numbers, text, and a command line, which DINO's and timm's trainings keep."""
     if _is_program(path):
         raise InputError(
             f"{path} is a TorchScript archive, a program; expected its weights alone, "
@@ -118,7 +119,7 @@ def _load_torch(path: Path) -> Any:
         raise InputError(
             f"{path} is damaged, or no file of torch's; nothing of it was executed"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise InputError(f"{path} is damaged, or no file of torch's: {reason}") from error
 

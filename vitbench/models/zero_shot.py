@@ -15,14 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vitbench.errors import InputError, nearest
+from vitbench.configs.classify import TEMPLATE_SETS, check_templates
+from vitbench.errors import InputError
 from vitbench.files import write_whole
 from vitbench.models.foreign import ForeignModel, TextTower, library
 
 Template = Callable[[str], str]
 """A class's name -> a sentence about it."""
 
-SETS = ("openai80", "openai7", "cifar18", "plain", "unseen")
 TEXTS_AT_ONCE = 256
 
 UNSEEN = (
@@ -43,17 +43,13 @@ def templates(name: str) -> list[Template]:
 
     name: "openai80", the ensemble for ImageNet, and "openai7", the seven that do as well, both
         as open_clip has them; "cifar18", the ensemble for CIFAR; "plain", a single photo;
-        "unseen", for the embedded CLIP; or a sentence with {} for the class
-    raises: InputError for an unknown set, or where open_clip is needed and missing
+        "unseen", for the embedded CLIP; or a sentence with one {} for the class
+    raises: InputError for an unknown set or a malformed sentence, or where open_clip is needed and missing
     source: arXiv:2103.00020, section 3.1.4, and the notes on prompts published with it
     """
-    if "{}" in name:
+    check_templates(name)
+    if name not in TEMPLATE_SETS:
         return [name.format]
-    if name not in SETS:
-        raise InputError(
-            f"classify.templates is {name!r}; {nearest(name, SETS)}, "
-            "or a sentence with {} for the class"
-        )
     if name in ("openai80", "openai7"):
         open_clip = library("open_clip")
         found = {

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vitbench.errors import InputError
+from vitbench.lifeline import end_with
+from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
-from vitbench.pytest_plugin.session import STUDY, Session
+from vitbench.pytest_plugin.session import STUDY, Mistake, Session
 from vitbench.pytest_plugin.summary import Summary
 
 if TYPE_CHECKING:
@@ -39,14 +41,21 @@ def pytest_load_initial_conftests(
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings once; a wrong one ends the session before anything is collected."""
     config.addinivalue_line("markers", f"{STUDY}: a cell of a study (set by @study.cases)")
+    config.addinivalue_line(
+        "markers",
+        "equal_compute: a second set of arms at equal compute, selected by -m equal_compute",
+    )
     # What is left out of a dataset is told, and does not end a run where warnings are errors.
     config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
     if worker := getattr(config, "workerinput", None):
         sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
+        if CONTROLLER in worker:
+            end_with(worker[CONTROLLER])
     session = Session(config, find_settings(config))
     config.pluginmanager.register(session, "vitbench_session")
     if not session.is_worker:
         config.pluginmanager.register(Summary(session), "vitbench_summary")
+        config.pluginmanager.register(Crashes(), "vitbench_crashes")
 
 
 def _session(config: pytest.Config) -> Session:
@@ -59,6 +68,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     study: Study | None = getattr(metafunc.function, "vitbench_study", None)
     if study is None:
         return
+    from vitbench.study import cell_id
+
     session = _session(metafunc.config)
     session.note_overridden(study)
     try:
@@ -68,9 +79,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             settings=session.settings.case_settings(),
         )
     except InputError as error:
-        mistake = f"study {study.name}: {error}"
-        session.mistakes.append(mistake)
-        parameters = [pytest.param(None, id="mistake", marks=pytest.mark.vitbench_study(mistake))]
+        # Under the names that its cells would have, so that -k selects them as it would.
+        mistake = Mistake(study=study.name, message=str(error))
+        seeds = study.number_of_seeds(budget=session.settings.budget, seeds=session.settings.seeds)
+        parameters = [
+            pytest.param(None, id=cell_id(arm, seed), marks=pytest.mark.vitbench_study(mistake))
+            for seed in range(seeds)
+            for arm in study.arms
+        ]
     else:
         parameters = [
             pytest.param(cell.case, id=cell.id, marks=pytest.mark.vitbench_study(cell))
@@ -88,10 +104,10 @@ def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
     marker = request.node.get_closest_marker(STUDY)
     if marker is None:
         pytest.fail("run_case needs a test decorated with @study.cases", pytrace=False)
-    cell: Cell | str = marker.args[0]
+    cell: Cell | Mistake = marker.args[0]
     session = _session(request.config)
-    if isinstance(cell, str):
-        pytest.fail(cell, pytrace=False)
+    if isinstance(cell, Mistake):
+        pytest.fail(session.mistake([cell], studies=1), pytrace=False)
 
     def run(case: Case) -> Record:
         __tracebackhide__ = True

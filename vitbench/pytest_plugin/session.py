@@ -6,11 +6,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from vitbench.console import printable, shown
 from vitbench.errors import InputError
 from vitbench.settings import Settings
 
@@ -25,18 +27,26 @@ STUDY = "vitbench_study"
 """The marker of a test that is a cell."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """Why a study cannot be what was asked for; it stands in place of each of its cells."""
+
+    study: str
+    message: str
+
+
 class Session:
     """One pytest session: collects cells, runs them, and hears of all that were run."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.mistakes: list[str] = []
         self.overridden: list[tuple[str, str]] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
         self.items: list[pytest.Item] = []
+        self.put_off: set[pytest.Item] = set()
         self.fused: dict[tuple[Path, str, str, Case], Obtained] = {}
 
     @property
@@ -49,6 +59,12 @@ class Session:
         """Processes that run cells side by side."""
         return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
+    @property
+    def name(self) -> str | None:
+        """What its workers have in common; None where there are none."""
+        worker: dict[str, str] = getattr(self.config, "workerinput", {})
+        return worker.get("testrunuid")
+
     def run(self, cell: Cell, item: pytest.Item) -> Record:
         """Obtain the record of a cell and tell the controller where it lies."""
         __tracebackhide__ = True
@@ -60,12 +76,11 @@ class Session:
             device.set_threads(max(1, cores() // self.workers))
         store = Store(self.settings.results)
         try:
-            store.check_writable()
             obtained = self.obtain(cell, item, store=store)
         except InputError as error:
             if "cannot write" in str(error):
                 item.session.shouldstop = str(error)
-            raise pytest.fail.Exception(str(error), pytrace=False) from None  # told once
+            raise pytest.fail.Exception(printable(str(error)), pytrace=False) from None  # told once
         item.user_properties += [
             ("vitbench_record", str(obtained.path)),
             ("vitbench_study_file", str(item.path)),
@@ -76,10 +91,10 @@ class Session:
             raise obtained.defect
         record = obtained.record
         if record.status == "skipped":
-            pytest.skip(str(record.error))
+            pytest.skip(printable(str(record.error)))
         if record.status != "ok":
             again = "; repeat it with --study-rerun failed" if obtained.reused else ""
-            pytest.fail(f"{record.status}: {record.error}{again}", pytrace=False)
+            pytest.fail(printable(f"{record.status}: {record.error}{again}"), pytrace=False)
         return record
 
     def obtain(self, cell: Cell, item: pytest.Item, *, store: Store) -> Obtained:
@@ -97,6 +112,10 @@ class Session:
             data_dir=self.settings.data_dir,
             study_file=item.path,
             workers=self.workers,
+            session=self.name,
+            on_wait=lambda cell, process: self.show(
+                f"{cell.study} {cell.id}: waiting for {process}, which runs it"
+            ),
             on_epoch=lambda cell, progress: self.show(
                 progress.line(f"{cell.study} {cell.id}"), passing=True
             ),
@@ -124,10 +143,8 @@ class Session:
 
     def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
         """List the cells of this session that are the same but for their seed."""
-        markers = [
-            other.get_closest_marker(STUDY) for other in self.items if other.path == item.path
-        ]
-        cells: list[Cell] = [marker.args[0] for marker in markers if marker is not None]
+        found = [_of_study(other) for other in self.items if other.path == item.path]
+        cells = [cell for cell in found if cell is not None and not isinstance(cell, Mistake)]
         others = {
             other.case.seed: other
             for other in cells
@@ -141,13 +158,45 @@ class Session:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or reporter.verbosity < 0 or self.is_worker:
             return
+        text = shown(text, sys.stdout.encoding)
         capture = self.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
             if passing and sys.stdout.isatty():
                 reporter.rewrite(text, erase=True)
             else:
                 reporter.ensure_newline()
                 reporter.write_line(text)
+
+    # the order of the cells -----------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        """Put a cell that another session is running to the end, once, and go on with the next.
+
+        Not in a worker of pytest-xdist, which is told the places of its cells; and only before a
+        cell of the same file, since what they share has been kept for it.
+        """
+        marker = item.get_closest_marker(STUDY)
+        if self.is_worker or marker is None or isinstance(marker.args[0], str):
+            return None
+        if nextitem is None or nextitem.parent is not item.parent or item in self.put_off:
+            return None
+        if not self.is_claimed(marker.args[0]):
+            return None
+        self.put_off.add(item)
+        item.session.items.append(item)
+        return True
+
+    def is_claimed(self, cell: Cell) -> bool:
+        """Whether another session is running a cell."""
+        from vitbench.obtain import is_claimed
+        from vitbench.records import Store
+
+        with suppress(InputError):  # which is said where the cell is run
+            return is_claimed(cell, store=Store(self.settings.results))
+        return False
 
     # collection -----------------------------------------------------------------------------
 
@@ -167,15 +216,39 @@ class Session:
                 paths = ", ".join(sorted(lost))
                 line = f"{paths} has no effect in study {study.name}, {reason}"
                 self.overridden.append((study.name, line))
+        for arm, models in study.left_out(self.settings.case_settings()).items():
+            line = (
+                f"arm {arm} is left out of study {study.name}: it is known for {', '.join(models)}"
+            )
+            self.overridden.append((study.name, line))
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self) -> None:
-        """End the session in one line when a study cannot be what was asked for.
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """End the session in one line when a selected study cannot be what was asked for.
 
-        A worker of pytest-xdist must go on: there, the study's one item fails with the line.
+        A worker of pytest-xdist must go on: there, one item is left, which fails with the line.
         """
-        if self.mistakes and not self.is_worker:
-            raise pytest.UsageError(self.mistakes[0])
+        wrong = [item for item in items if isinstance(_of_study(item), Mistake)]
+        if not wrong:
+            return
+        if self.is_worker:
+            items[:] = wrong[:1]
+            return
+        of_studies = [found for item in items if (found := _of_study(item)) is not None]
+        mistakes = [found for found in of_studies if isinstance(found, Mistake)]
+        studies = len({found.study for found in of_studies})
+        raise pytest.UsageError(printable(self.mistake(mistakes, studies=studies)))
+
+    def mistake(self, mistakes: Sequence[Mistake], *, studies: int) -> str:
+        """Say the first mistake and whose it is; one of all of several studies is nobody's.
+
+        studies: how many are selected
+        """
+        message = mistakes[0].message
+        names = list(dict.fromkeys(each.study for each in mistakes if each.message == message))
+        if len(names) == studies > 1:
+            return message
+        return f"{'study' if len(names) == 1 else 'studies'} {', '.join(names)}: {message}"
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember what is going to be run."""
@@ -199,12 +272,12 @@ class Session:
             f"results {settings.results}",
             f"baseline {settings.compare}" if settings.compare else None,
         ]
-        return "vitbench: " + " · ".join(part for part in parts if part)
+        said = "vitbench: " + " · ".join(part for part in parts if part)
+        return shown(said, sys.stdout.encoding)
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Warn of settings that have no effect in a study that is going to be run."""
-        markers = (item.get_closest_marker(STUDY) for item in items)
-        chosen = {getattr(marker.args[0], "study", None) for marker in markers if marker}
+        chosen = {getattr(_of_study(item), "study", None) for item in items}
         lines = (f"vitbench: {line}" for study, line in self.overridden if study in chosen)
         return list(dict.fromkeys(lines))
 
@@ -220,3 +293,9 @@ class Session:
             self.written[path] = Path(str(properties["vitbench_study_file"]))
             self.reused += bool(properties["vitbench_reused"])
             self.damaged += cast("list[str]", properties["vitbench_damaged"])
+
+
+def _of_study(item: pytest.Item) -> Cell | Mistake | None:
+    """Return what a test is of a study, if it is of one."""
+    marker = item.get_closest_marker(STUDY)
+    return None if marker is None else marker.args[0]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vitbench.console import shown
+from vitbench.display import in_a_line
 from vitbench.errors import InputError
 from vitbench.pytest_plugin.session import Session
 
@@ -44,28 +48,30 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print one table for each study, what the baseline says to it, and where records lie."""
-        for line in self.lines():
-            terminalreporter.write_line(line)
+        for text in self.lines():
+            terminalreporter.write_line(shown(text, sys.stdout.encoding))
 
     def lines(self) -> Iterator[str]:
-        """Give the lines of the summary."""
+        """Give the lines of the summary; in place of what cannot be made, the reason."""
         for path in self.session.damaged:
             yield f"damaged record, run again; its bytes are kept in {path}"
         written = self.session.written
-        tables = self.tables() if written else []
+        tables: list[Table] = []
+        if written:
+            yield from _or_reason("tables", lambda: tables.extend(self.tables()))
         for table in tables:
-            from vitbench.report.tables import to_text
-
-            yield from ("", to_text(table), *self.galleries(table))
+            yield from _or_reason("table", partial(self.table, table))
+            yield from _or_reason("galleries", partial(self.galleries, table))
         if self.judgement is not None:
             yield from ("", self.judgement)
         if not written:
             return
         made = len(written) - self.session.reused
         ran = f"({made} cells run, {self.session.reused} reused)"
-        yield f" {self.settings.results} {ran} · {self.report(tables)}"
-        if self.settings.track is not None:
-            yield f" {self.track(self.settings.track)}"
+        then = _or_reason("report", lambda: self.report(tables))
+        yield f" {self.settings.results} {ran} ·{''.join(then)}"
+        if (tracker := self.settings.track) is not None:
+            yield from _or_reason("runs for a tracker", lambda: self.track(tracker))
 
     def tables(self) -> list[Table]:
         """Build the tables that have a record of this session.
@@ -92,51 +98,61 @@ class Summary:
             if any(record.key in keys for record in table.records)
         ]
 
+    def table(self, table: Table) -> list[str]:
+        """Write a table."""
+        from vitbench.report.tables import to_text
+
+        return ["", to_text(table)]
+
     def galleries(self, table: Table) -> list[str]:
         """Write the galleries of a study of classifiers, and say what is in them and where."""
         if all(record.about is None for record in table.records):
             return []
-        from vitbench.records import DamagedRecordError, Store
+        from vitbench.records import Store
         from vitbench.report.image_by_image.page import write_galleries
         from vitbench.report.terminal import WIDTH, wrap
 
-        try:
-            written = write_galleries(table, Store(self.settings.results))
-        except (InputError, DamagedRecordError) as error:
-            return [f" no galleries: {error}"]
+        written = write_galleries(table, Store(self.settings.results))
         if written is None:
             return []
         lines = [part for line in written.lines for part in wrap(line, width=WIDTH)]
         return [*lines, f" galleries: {written.page}"]
 
-    def report(self, tables: list[Table]) -> str:
+    def report(self, tables: list[Table]) -> list[str]:
         """Write the report that was asked for, and say where it is, or how to have one."""
         results = self.settings.results
         if self.settings.report is None:
-            return f"next: vitbench report {results} -o report"
+            return [f" next: vitbench report {results} -o report"]
         from vitbench.reading import Shelf
         from vitbench.records import Store
         from vitbench.report.page import write_report
 
         store = Store(results)
         files = [store.path(record) for table in tables for record in table.records]
-        try:
-            return f"report: {write_report(Shelf(results, files=files), self.settings.report)}"
-        except InputError as error:
-            return f"no report: {error}"
+        return [f" report: {write_report(Shelf(results, files=files), self.settings.report)}"]
 
-    def track(self, tracker: Tracker) -> str:
+    def track(self, tracker: Tracker) -> list[str]:
         """Send the session's records to a tracker, and say what comes next."""
         from vitbench.exchange.trackers import track
         from vitbench.records import Store
 
         store = Store(self.settings.results)
-        try:
-            then = track(
-                [store.read(path) for path in self.session.written],
-                tracker=tracker,
-                results=self.settings.results,
-            )
-        except InputError as error:
-            return f"not tracked: {error}"
-        return f"{len(self.session.written)} runs for {tracker} · next: {then}"
+        then = track(
+            [store.read(path) for path in self.session.written],
+            tracker=tracker,
+            results=self.settings.results,
+        )
+        return [f" {len(self.session.written)} runs for {tracker} · next: {then}"]
+
+
+def _or_reason(what: str, write: Callable[[], Iterable[str] | None]) -> list[str]:
+    """Return the lines that are written, or in their place why there are none.
+
+    The records are whole by then, and what became of the tests is settled.
+    """
+    try:
+        return list(write() or ())
+    except InputError as error:
+        return [f" no {what}: {error}"]
+    except Exception as error:
+        return [f" no {what}: {in_a_line(error)}"]

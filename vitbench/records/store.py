@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from vitbench.errors import InputError
 from vitbench.files import write_whole
+from vitbench.lease import is_held
+from vitbench.records.claims import claim_path, claimed
 from vitbench.records.predictions import (
     Pictures,
     Predictions,
@@ -23,7 +26,7 @@ from vitbench.records.record import DamagedRecordError, PredictionsFile, Record
 class Store:
     """A folder of records: `<root>/<machine>/<study>/<budget>/<arm>-s<seed>-<key8>.json`.
 
-    Files appear whole or not at all. A record that is replaced moves to `superseded/`
+    Files appear whole or not at all, and a record is made by one process at a time. A record that is replaced moves to `superseded/`
     beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
 
     option: the option by which a user names another folder
@@ -86,6 +89,34 @@ class Store:
             )
             aside.parent.mkdir(exist_ok=True)
             write_whole(aside, old)
+
+    @contextmanager
+    def claimed(
+        self,
+        *,
+        machine: str,
+        study: str,
+        budget: str,
+        stem: str,
+        session: str | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Iterator[int]:
+        """Have a record to oneself while it is made, as `vitbench.records.claims` says.
+
+        raises: InputError when the folder cannot be written
+        """
+        folder = self.root / machine / study / budget
+        with ExitStack() as stack:
+            try:
+                claim = claimed(claim_path(folder, stem), session=session, on_wait=on_wait)
+                deaths = stack.enter_context(claim)
+            except OSError as error:
+                raise InputError(self._cannot_write(folder, error)) from error
+            yield deaths
+
+    def is_claimed(self, *, machine: str, study: str, budget: str, stem: str) -> bool:
+        """Whether another process is making a record."""
+        return is_held(claim_path(self.root / machine / study / budget, stem))
 
     def find(self, *, machine: str, study: str, budget: str, stem: str) -> Record | None:
         """Return the record of this name, or None; a damaged one is set aside and counts as none."""

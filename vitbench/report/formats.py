@@ -15,6 +15,7 @@ from vitbench.report.answer import answer
 from vitbench.report.notes import facts, notes
 from vitbench.report.summary import Row, Table
 from vitbench.report.tables import grid, printable, verdict
+from vitbench.spreadsheet import as_text
 
 
 def to_markdown(table: Table) -> str:
@@ -88,7 +89,7 @@ def to_latex(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Write a table as CSV: one line an arm, raw numbers, empty where there is none."""
-    rows = _raw(table)
+    rows = [{as_text(n): as_text(value) for n, value in row.items()} for row in _raw(table)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -37,7 +37,7 @@ def column_title(column: Column) -> str:
     if ending:
         name = re.sub(rf"(^|_){re.escape(ending)}$", "", name)
     words = [*name.split("_"), column.unit] if column.unit else name.split("_")
-    return " ".join(word for word in words if word) + ARROWS[column.better]
+    return printable(" ".join(word for word in words if word)) + ARROWS[column.better]
 
 
 @once

@@ -6,12 +6,21 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from vitbench.console import printable
+
+__all__ = ["WIDTH", "columns_of", "lay_out", "line", "printable", "wrap"]
+
 WIDTH = 99
 """Columns of a line, where nobody says otherwise."""
 
 
+BREAKS = dict.fromkeys(map(ord, "\t\n\v\f\r"), " ")
+"""A name that holds one of these breaks no line."""
+
+
 def lay_out(heads: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 1) -> list[str]:
     """Write rows of cells under their heads, one line each, columns aligned."""
+    heads, *rows = [[printable(cell) for cell in cells] for cells in [heads, *rows]]
     widths = [max(map(columns_of, column)) for column in zip(heads, *rows, strict=True)]
     return [line(cells, widths, indent=indent) for cells in [heads, *rows]]
 
@@ -27,6 +36,7 @@ def line(cells: Sequence[str], widths: Sequence[int], *, indent: int = 1) -> str
 def wrap(text: str, *, width: int, indent: int = 1) -> list[str]:
     """Break a text into lines of at most `width` columns; all but the first are indented further."""
     space = " " * indent
+    text = printable(text.translate(BREAKS))
     return textwrap.wrap(text, width, initial_indent=space, subsequent_indent=f"{space}  ")
 
 
@@ -36,10 +46,3 @@ def columns_of(text: str) -> int:
         0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text
     )
-
-
-def printable(text: str) -> str:
-    """Spell out control characters, so that no name can move the cursor."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

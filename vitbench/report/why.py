@@ -52,7 +52,7 @@ def _explain(
     kind = next(r.metrics[metric] for r in [*ours, *table.records] if metric in r.metrics)
     values = values_by_seed(table.records, arm=arm, metric=metric)
     theirs = values_by_seed(table.records, arm=baseline, metric=metric)
-    lines = [f" {printable(table.title)}: {printable(arm)}, {metric} ".center(WIDTH, "=")]
+    lines = [f" {printable(f'{table.title}: {arm}, {metric}')} ".center(WIDTH, "=")]
     if values:
         estimate = mean_interval(list(values.values()))
         spread = f", sd {format_value(estimate.sd)}" if estimate.sd else ""

@@ -19,7 +19,7 @@ from vitbench.data.sources import default_folder
 from vitbench.errors import InputError, nearest
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.pretrained import open_model
-from vitbench.models.weights_file import is_path, read_state
+from vitbench.models.weights_file import is_path, read_weights
 from vitbench.outcome import Conditions
 from vitbench.registry import CLASSIFIERS
 from vitbench.training.embedded import embedded_clip, embedded_resnet
@@ -120,7 +120,7 @@ def _supervised(name: str, weights: str | None, request: Request) -> ForeignMode
 
 def _classes_in(path: Path, model: ForeignModel, count: int) -> int | None:
     """Return for how many classes a file's head is, if nothing else speaks against the model."""
-    given, expected = read_state(path)[0], model.image.state_dict()
+    given, expected = read_weights(path).state, model.image.state_dict()
     if given.keys() != expected.keys():
         return None
     differing = [name for name in given if given[name].shape != expected[name].shape]

@@ -261,6 +261,7 @@ def _about(model: ForeignModel, example: Tensor, request: Request) -> dict[str, 
     return {
         "classifier": config.model,
         "kind": "zero-shot" if model.text is not None else "supervised",
+        **({"weights": model.taken} if model.taken else {}),
         "answers": head,
         "input": f"{height}×{width} px, resized to {model.preprocessing.resize_px}, "
         f"{model.preprocessing.interpolation}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from vitbench.case import Case
 from vitbench.data.sources import load_split
 from vitbench.device import generator
+from vitbench.measure.affordable import estimate_batch
 from vitbench.measure.calibration import changes, read_machine
 from vitbench.measure.decisions import decisions
 from vitbench.measure.encoder import Reference, memory, noise, open_reference
@@ -119,34 +119,30 @@ def _images(case: Case, model: ForeignModel, variant: Variant, *, count: int) ->
     )
 
 
-@torch.inference_mode()
 def _require_time(variant: Variant, reference: Reference, case: Case) -> None:
-    """Skip a format that the device emulates so slowly that a batch would take too long.
-
-    One image tells it, in the first case of an encoder and a precision.
-    """
+    """Skip a format that the device emulates so slowly that a batch would take too long."""
     config = case.measure
     assert config is not None
     if config.compile or config.precision in ("fp32", "tf32"):
         return
-    if config.precision not in reference.image_s:
-        image = _images(case, reference.model, variant, count=1)
-        reference.image_s[config.precision] = _seconds(variant, image, case.compute.device)
-    image_s = reference.image_s[config.precision]
-    if image_s * config.batch_size > config.call_limit_s:
+    found = estimate_batch(
+        lambda count: _step(variant, _images(case, reference.model, variant, count=count)),
+        batch_size=config.batch_size,
+        limit_s=config.call_limit_s,
+        device=case.compute.device,
+        known=reference.batch_s.setdefault(config.precision, {}),
+    )
+    if found.batch_s > config.call_limit_s:
+        images = "one image takes" if found.measured == 1 else f"{found.measured} images take"
+        whole = (
+            ""
+            if found.measured == config.batch_size
+            else (f", a batch of {config.batch_size} about {found.batch_s:.2g} s or more")
+        )
         raise SkippedError(
-            f"one image takes {image_s:.2g} s in {config.precision} here, a batch of "
-            f"{config.batch_size} about {image_s * config.batch_size:.2g} s; "
+            f"{images} {found.measured_s:.2g} s in {config.precision} here, warmed up{whole}; "
             f"measure.call_limit_s is {config.call_limit_s:g}"
         )
-
-
-def _seconds(variant: Variant, image: Tensor, device: str) -> float:
-    """Return what one image takes; of a CPU that others work on, without the time that they take."""
-    clock, work = time.perf_counter(), time.process_time()
-    variant.run(image).cpu()
-    clock, work = time.perf_counter() - clock, time.process_time() - work
-    return min(clock, work) if device == "cpu" else clock
 
 
 def _time(variant: Variant, fp32: Variant, model: ForeignModel, case: Case) -> PairedLatency:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -24,9 +25,9 @@ from vitbench.models.vit import build
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Metric, Predictions
 from vitbench.training.evaluation import Evaluation, diagnose, evaluate
-from vitbench.training.loop import DivergedError, check_learned, training
+from vitbench.training.loop import DivergedError, Ready, check_learned, training
 from vitbench.training.state import State
-from vitbench.training.step import Step, Taken
+from vitbench.training.step import Taken
 
 EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
@@ -45,13 +46,19 @@ def steps(
     start: State | None = None,
     on_state: Callable[[State], None] | None = None,
     together: int = 1,
-) -> Generator[Step, Taken, None]:
+) -> Generator[Ready, Taken | None, None]:
     """Run a case up to its last step, each of which is taken by the caller, and fill the outcome."""
     facts, compute = case.data.facts(), case.compute
     train_split, test_split = (
         load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
     )
     normalization = Normalization.of(train_split)
+    # Once, so that no test waits for its images.
+    test_split = dataclasses.replace(
+        test_split,
+        images=test_split.images.to(compute.device),
+        labels=test_split.labels.to(compute.device),
+    )
     model = build_for(case)
     batches = Batches(
         train_split,

@@ -37,12 +37,18 @@ class WeightAverage:
         self._weights = [tensor for tensor in held if tensor.is_floating_point()]
         self.tensors = [tensor.detach().clone() for tensor in self._weights]
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take in the weights as they are after a step."""
         self.steps += 1
-        kept = min(self.decay, self.steps / (self.steps + WARMUP))
-        blend(self.tensors, self._weights, kept=kept)
+        self.take_in(1 - self.kept(self.steps))
+
+    def kept(self, step: int) -> float:
+        """Return the share of itself that the average keeps at a step, counted from 1."""
+        return min(self.decay, step / (step + WARMUP))
+
+    def take_in(self, share: float | Tensor) -> None:
+        """Move by a share, 0 to 1, towards the weights as they are."""
+        blend(self.tensors, self._weights, share=share)
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
@@ -72,6 +78,17 @@ class WeightAverage:
 
 
 @torch.no_grad()
-def blend(averages: list[Tensor], weights: list[Tensor], *, kept: float) -> None:
-    """Let each average keep a share of itself, 0 to 1, and take the rest from its weights."""
-    torch._foreach_lerp_(averages, weights, 1 - kept)
+def blend(averages: list[Tensor], weights: list[Tensor], *, share: float | Tensor) -> None:
+    """Let each average take a share, 0 to 1, from its weights, and keep the rest of itself.
+
+    share: a number, or () in the type of the weights and on their device
+    """
+    if not isinstance(share, Tensor):
+        torch._foreach_lerp_(averages, weights, share)
+    elif share.is_cuda:  # a few kernels for all of them, where `lerp_` takes one for each
+        change = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(change, share)
+        torch._foreach_add_(averages, change)
+    else:
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, share.to(average.dtype))

@@ -110,7 +110,7 @@ class Distillation:
 
     def follow(self, *, kept: float) -> None:
         """Let the teacher keep a share of itself, 0 to 1, and take the rest from the student."""
-        blend(list(self.teacher.parameters()), list(self.student.parameters()), kept=kept)
+        blend(list(self.teacher.parameters()), list(self.student.parameters()), share=1 - kept)
 
     def _update(self, step: int) -> None:
         config = self._config

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from vitbench.data.sources import Split, load_split
 from vitbench.errors import InputError
 from vitbench.files import write_whole
 from vitbench.fingerprint import code_fingerprint
+from vitbench.lease import hold, scratch_folder
 from vitbench.models.embedded import (
     clip_configuration,
     new_clip,
@@ -207,21 +207,31 @@ def _version(library: str) -> str | None:
 
 def _make_once(folder: Path, make: Callable[[Path], None], curves: Curves) -> None:
     """Let `make` fill a folder that then appears whole; fill the curves where it is there already."""
-    if (folder / CURVES_FILE).is_file():
-        for name, series in json.loads((folder / CURVES_FILE).read_text()).items():
-            setattr(curves, name, series)
+    if _is_made(folder, curves):
         return
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".training-"))
-    except OSError as error:
-        raise InputError(f"cannot write to {folder.parent}: {error.strerror or error}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(folder.with_name(f".{folder.name}.claim")))
+            if _is_made(folder, curves):  # by the process that this one has waited for
+                return
+            scratch = stack.enter_context(scratch_folder(folder.parent, prefix=".training-"))
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"cannot write to {folder.parent}: {reason}") from error
         make(scratch)
         write_whole(scratch / CURVES_FILE, json.dumps(vars(curves)).encode())
-        scratch.rename(folder)
-    except OSError:
-        if not (folder / CURVES_FILE).is_file():  # another process was first
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not _is_made(folder, curves):  # where names cannot be held, another may be first
+                raise
+
+
+def _is_made(folder: Path, curves: Curves) -> bool:
+    """Whether a folder is there already; then the curves are filled with those of its training."""
+    if not (folder / CURVES_FILE).is_file():
+        return False
+    for name, series in json.loads((folder / CURVES_FILE).read_text()).items():
+        setattr(curves, name, series)
+    return True

@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 
 from vitbench.device import autocast
-from vitbench.training.step import Step, Taken, loss_of, update
+from vitbench.training.step import Step, Taken, loss_of, set_rate, update
 
 LARGEST_DIFFERENCE = 0.05
 """Of a model's logits, alone and among others, over their own size, above which they differ by
@@ -71,6 +71,7 @@ class FusedSteps:
         for place, (step, own) in enumerate(zip(steps, self._own, strict=True)):
             for parameter, stacked in zip(own, self._parameters.values(), strict=True):
                 parameter.grad = None if stacked.grad is None else stacked.grad[place]
+            set_rate(step)
             update(step)
         return list(zip((loss.detach() for loss in losses), logits.detach(), strict=True))
 

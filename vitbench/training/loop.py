@@ -6,12 +6,12 @@ import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.train import TrainConfig
@@ -21,9 +21,10 @@ from vitbench.training.averaging import WeightAverage
 from vitbench.training.compiled import forward_of
 from vitbench.training.evaluation import Evaluation
 from vitbench.training.optimizers import make_optimizer
+from vitbench.training.program import StepProgram
 from vitbench.training.schedules import learning_rate
 from vitbench.training.state import State, Stateful
-from vitbench.training.step import Step, Taken, train_step
+from vitbench.training.step import PlainSteps, Step, Taken
 
 T = TypeVar("T")
 
@@ -90,7 +91,10 @@ class Curves:
         return statistics.median(rates[1:] or rates)
 
 
-Training = Generator[Step, Taken, Evaluation]
+Ready = Step | StepProgram
+"""A step that is ready to be taken."""
+
+Training = Generator[Ready, Taken | None, Evaluation]
 """A training that yields every step, for whoever drives it to take, and returns its end."""
 
 
@@ -99,12 +103,12 @@ def train(model: nn.Module, batches: Batches, **how: Any) -> Evaluation:
     return drive(training(model, batches, **how))
 
 
-def drive(training: Generator[Step, Taken, T]) -> T:
+def drive(training: Generator[Ready, Taken | None, T]) -> T:
     """Take every step that a training asks for, and return what it returns."""
     try:
         step = next(training)
         while True:
-            step = training.send(train_step(step))
+            step = training.send(step.take())
     except StopIteration as end:
         result: T = end.value
         return result
@@ -139,7 +143,7 @@ def training(
     """
     steps = config.epochs * batches.steps_per_epoch
     optimizer = make_optimizer(model, config, precision=compute.precision)
-    forward = forward_of(model, compute=compute)
+    forward = forward_of(model, compute=compute, steps=steps)
     average = None if config.ema_decay is None else WeightAverage(model, decay=config.ema_decay)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     if average is not None:
@@ -161,36 +165,30 @@ def training(
     if start is None:
         keep(0)
     evaluation = tested() if first == config.epochs else None
+    kind = StepProgram if compute.captures else PlainSteps
+    taking: StepProgram | PlainSteps = kind(
+        partial(
+            Step, model=model, forward=forward, optimizer=optimizer, config=config, compute=compute
+        ),
+        optimizer=optimizer,
+        average=average,
+        batches=batches,
+        rate=lambda step: learning_rate(step, steps=steps, config=config),
+    )
     model.train()
     for epoch in range(first, config.epochs):
-        losses: list[Tensor] = []
-        correct: list[Tensor] = []
         epoch_started = time.perf_counter()
-        for images, labels in batches.epoch(epoch):
-            step = epoch * batches.steps_per_epoch + len(losses)
-            rate = learning_rate(step, steps=steps, config=config)
-            curves.learning_rate.append(rate)
-            loss, logits = yield Step(
-                model=model,
-                forward=forward,
-                optimizer=optimizer,
-                images=images,
-                labels=labels,
-                rate=rate,
-                draws=(batches.seed, step),
-                config=config,
-                compute=compute,
-            )
-            if average is not None:
-                average.update()
-            losses.append(loss)
-            correct.append((logits.argmax(dim=1) == _likeliest(labels)).float().mean())
+        ready: Iterator[Ready] = taking.epoch(epoch)
+        for number, step in enumerate(ready, start=epoch * batches.steps_per_epoch):
+            curves.learning_rate.append(learning_rate(number, steps=steps, config=config))
+            taking.taken((yield step))
             _check_time(started, config.time_limit_s, together=together)
         synchronize(compute.device)
         seconds = time.perf_counter() - epoch_started
-        curves.train_loss += torch.stack(losses).tolist()
+        losses, correct = taking.results()
+        curves.train_loss += losses.tolist()
         _check_finite(curves.train_loss)
-        curves.train_accuracy.append(100.0 * torch.stack(correct).mean().item())
+        curves.train_accuracy.append(100.0 * correct.mean().item())
         curves.images_per_second.append(len(losses) * config.batch_size / seconds)
         evaluation = tested()
         curves.test_accuracy.append(evaluation.accuracy)
@@ -246,8 +244,3 @@ def _check_time(started: float, limit_s: float | None, *, together: int) -> None
         raise TimeLimitError(
             f"stopped after {spent:.1f} s; train.time_limit_s is {limit_s:g}{each}"
         )
-
-
-def _likeliest(labels: Tensor) -> Tensor:
-    """Return (b,) classes, of mixed images those of the larger share."""
-    return labels if labels.ndim == 1 else labels.argmax(dim=1)

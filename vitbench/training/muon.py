@@ -24,6 +24,7 @@ class Muon(torch.optim.Optimizer):
     η is the length by which a step changes what a matrix makes of an input of length 1 (times
     √(r / c) where outputs outnumber inputs), whatever its size; 0.02 is usual.
 
+    lr: of a group it may be a tensor, too, which a captured step reads anew at every replay
     params: groups of matrices (r, c), and of kernels of convolutions (r, …), which are matrices of
         as many columns as they have weights for an output. `pieces` of a group says that each is
         that many matrices, one below the other: queries, keys and values are three maps of one
@@ -53,23 +54,28 @@ class Muon(torch.optim.Optimizer):
         """Change every parameter that has a gradient."""
         parts: list[Tensor] = []
         updates: list[Tensor] = []
-        sizes: list[float] = []
-        for group in self.param_groups:
+        sizes: list[tuple[int, float]] = []
+        for number, group in enumerate(self.param_groups):
             weights = [p for p in group["params"] if p.grad is not None]
             if not weights:
                 continue
             grads = [p.grad for p in weights]
-            momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in weights]
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+            momenta = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
             ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
             new = _matrices(weights, pieces=group["pieces"])
             parts += new
             updates += _matrices(ahead, pieces=group["pieces"])
-            sizes += [-group["lr"] * max(1, part.shape[0] / part.shape[1]) ** 0.5 for part in new]
+            sizes += [(number, max(1, part.shape[0] / part.shape[1]) ** 0.5) for part in new]
         if parts:
             turned = orthogonal(updates, bf16=self._bf16)
-            torch._foreach_mul_(turned, sizes)
+            for size in dict.fromkeys(sizes):
+                own = [change for change, its in zip(turned, sizes, strict=True) if its == size]
+                torch._foreach_mul_(own, -self.param_groups[size[0]]["lr"] * size[1])
             torch._foreach_add_(parts, turned)
 
 

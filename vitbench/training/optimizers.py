@@ -95,7 +95,13 @@ def _adamw(
         {"params": decayed, "weight_decay": config.weight_decay, "relative_rate": 1.0},
         {"params": other, "weight_decay": 0.0, "relative_rate": 1.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+        capturable=all(parameter.is_cuda for parameter in parameters),
+    )
 
 
 def _hidden_weights(model: nn.Module) -> Groups:

@@ -51,12 +51,12 @@ def compare_code(
     Every cell is run in a process of its own. Speed is judged by the rounds alone: what the
     cells say of it comes from processes at different times.
     repository: top of the tree that is being worked on, changes that are not committed included
-    folder: empty; gets the base's tree for as long as it is needed, and both sides' records
+    folder: empty; gets both sides' records
     say: is told of every step
     raises: InputError for what the user can mend
     """
     of_steps = {name: margin for name, margin in request.margins.items() if name in STEPS}
-    with checked_out(request.ref, repository=repository, folder=folder / "code") as root:
+    with checked_out(request.ref, repository=repository) as root:
         sides = (
             Side(name="base", root=root, results=folder / "base"),
             Side(name="new", root=repository, results=folder / "new"),
@@ -159,7 +159,7 @@ def _time_models(
                 time_step(*workers, fresh=fresh, step=step, chance=chance, margin=margin),
             )
         except WorkerError as error:
-            yield replace(finding, seeds=(), reason=f"cannot be timed: {error}")
+            yield replace(finding, seeds=(), blocked=True, reason=f"cannot be timed: {error}")
             return
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitbench.errors import InputError
+from vitbench.lifeline import tied
 from vitbench.records import Store
 
 FINE = (0, 1, 5)
@@ -67,11 +67,12 @@ class Side:
         """Run pytest and return what it prints; raises InputError for a session that broke off."""
         where = ["--study-results", str(self.results)]
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *where, *words],
+            tied("-m", "pytest", "-p", "no:cacheprovider", *where, *words),
             cwd=self.root,
             env=self.environment,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if done.returncode not in FINE:

@@ -17,7 +17,6 @@ import math
 import random
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from vitbench.compare.interleaved import ROUNDS, Taken, is_suspect, judge_rounds, undisturbed
+from vitbench.lifeline import tied
 from vitbench.stats import Comparison
 from vitbench.versions.side import Side
 
@@ -78,7 +78,7 @@ class Worker:
     def __init__(self, side: Side) -> None:
         self._side = side
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", str(WORKER)],
+            tied(str(WORKER)),
             cwd=side.root,
             env={**side.environment, **MEMORY},
             stdin=subprocess.PIPE,
