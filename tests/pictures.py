@@ -84,6 +84,15 @@ def by_torchvision(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
     return torch.stack([TORCHVISION[name](image, value) for image, value in pairs])
 
 
+def blended(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
+    """Return float64 levels of color, contrast or sharpness, before they are cut and rounded."""
+    if name == "contrast":
+        other = F.rgb_to_grayscale(images).double().mean((1, 2, 3), keepdim=True)
+    else:
+        other = by_torchvision(name, images, torch.full_like(magnitude, -1.0)).double()
+    return images + magnitude.double().view(-1, 1, 1, 1) * (images - other)
+
+
 def elsewhere() -> FakeTensorMode:
     """Return a context in which tensors have shapes and devices, but no values.
 

@@ -97,6 +97,13 @@ def test_the_newest_record_of_a_seed_counts():
     assert match.base[0] == new
 
 
+def test_of_two_machines_with_records_of_one_second_the_same_one_counts():
+    """However the files are read."""
+    one, other = (make_record(seed=0, plan=PLAN, environment={"machine": name}) for name in "ab")
+    ways = [match_records([], records).added for records in ([one, other], [other, one])]
+    assert [single.records[0].machine for (single,) in ways] == ["b", "b"]
+
+
 def test_seeds_that_were_not_run_again_are_missing():
     """Also those that the new plan no longer has: it would excuse what it leaves out."""
     one = [

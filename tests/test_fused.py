@@ -18,6 +18,7 @@ from vits import Shape, enliven, shapes
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.train import TrainConfig
 from vitbench.models.vit import build
+from vitbench.registry import POSEMBS
 from vitbench.training.fused import CannotFuseError, FusedSteps, StackedCalls
 from vitbench.training.optimizers import make_optimizer
 from vitbench.training.step import Step
@@ -100,6 +101,20 @@ def test_every_model_learns_what_it_learns_alone(drawn, count, clip, drop_path):
         # What rounding makes of a gradient of 0 must not add up over the steps.
         for one, other in zip(alone, together, strict=True):
             one.model.load_state_dict(other.model.state_dict())
+
+
+@pytest.mark.parametrize("posemb", POSEMBS.names())
+def test_one_patch_alone_is_clipped_like_many(posemb):
+    """Tables of one row and one column have the same gradient, which is not scaled twice."""
+    config = shape_config(posemb=posemb)
+    drawn = Shape(config=config, image_px=(2, 2), channels=1, num_classes=3)
+    models, batches = vits(drawn, 2), batches_of(drawn, 2)
+    alone = steps_of(copy.deepcopy(models), batches, grad_clip_norm=0.01)
+    together = steps_of(models, batches, grad_clip_norm=0.01)
+    FusedSteps().take(together)
+    for one, other in zip(alone, together, strict=True):
+        one.take()
+        torch.testing.assert_close(gradients(other), gradients(one), rtol=1e-3, atol=1e-5)
 
 
 def test_the_models_change_where_they_are():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import RANGES, batches, by_torchvision, elsewhere, magnitudes
+from pictures import RANGES, batches, blended, by_torchvision, elsewhere, magnitudes
 from torch import Tensor
 
 from vitbench.data.geometry import MAPS
@@ -14,7 +14,10 @@ from vitbench.data.operations import OPERATIONS, PLAIN, SCALED, perform
 from vitbench.device import generator
 
 BLENDS = ("color", "contrast", "sharpness")
-"""Operations that round sums of products: another machine may do so differently."""
+"""Operations that round sums of products down: a sum that is whole may come out just below."""
+
+ROUNDING = 8 * 1300 * torch.finfo(torch.float32).eps
+"""Of a blend: some eight roundings, of numbers up to 255 · (1 + 2 · 2)."""
 
 
 def alone(name: str, images: Tensor, magnitude: Tensor | None = None) -> Tensor:
@@ -27,14 +30,21 @@ def alone(name: str, images: Tensor, magnitude: Tensor | None = None) -> Tensor:
 @pytest.mark.parametrize("name", [*SCALED, *PLAIN])
 @given(data=st.data())
 def test_levels_are_those_of_torchvision(name, data):
-    """Exactly, with a magnitude for each image, on colours and on greys."""
+    """With a magnitude for each image, on colours and on greys; exactly, where that is defined.
+
+    A blend may be one level off where it is a whole number but for rounding.
+    """
     images = data.draw(batches())
     magnitude = data.draw(magnitudes(name, len(images)))
     found, expected = alone(name, images, magnitude), by_torchvision(name, images, magnitude)
     assert (found.shape, found.dtype) == (images.shape, torch.uint8)
-    difference = (found.int() - expected.int()).abs()
-    assert difference.max() <= (1 if name in BLENDS else 0)
-    assert difference.float().mean() < 0.01
+    if name not in BLENDS:
+        assert torch.equal(found, expected)
+        return
+    off = found != expected
+    assert (found.int() - expected.int()).abs().max() <= 1
+    exact = blended(name, images, magnitude)[off]
+    assert ((exact - exact.round()).abs() < ROUNDING).all()
 
 
 @given(images=batches(), seed=st.integers(0, 10**6))
@@ -90,10 +100,12 @@ def test_levels_are_inverted(images):
 
 @given(images=batches(), share=st.floats(0, 1, width=32))
 def test_solarisation_inverts_from_a_level_on(images, share):
-    """What is darker stays."""
+    """What is darker stays; a level that is the bound but for its rounding may do either."""
     found = alone("solarize", images, torch.full((len(images),), share))
-    bright = images.double() >= 255 * share - 1e-4
-    assert torch.equal(found, torch.where(bright, 255 - images, images))
+    above = images.double() - 255 * share
+    clear = above.abs() > 255 * torch.finfo(torch.float32).eps
+    expected = torch.where(above >= 0, 255 - images, images)
+    assert torch.equal(found[clear], expected[clear])
 
 
 @given(images=batches())

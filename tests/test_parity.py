@@ -60,11 +60,15 @@ def test_one_bad_image_is_seen_among_many(logits, at):
 
 @given(outputs(), st.randoms(use_true_random=False))
 def test_the_order_of_the_images_does_not_matter(logits, random):
-    """Nor how the outputs are laid out."""
+    """Nor how the outputs are laid out, but for the rounding of a sum in another order."""
     other = logits + 0.1 * logits.flip(1)
     order = random.sample(range(len(logits)), len(logits))
-    moved = compare_outputs(other[order].t().contiguous().t(), logits[order])
-    assert moved.metrics() == compare_outputs(other, logits).metrics()
+    moved = compare_outputs(other[order].t().contiguous().t(), logits[order]).metrics()
+    found = compare_outputs(other, logits).metrics()
+    # Three sums of c products, each within c · eps of its norm's part, and what is made of them.
+    rounding = 2 * (3 * logits.shape[1] + 3) * torch.finfo(torch.float64).eps
+    assert moved.pop("cosine").value == pytest.approx(found.pop("cosine").value, abs=rounding)
+    assert moved == found
 
 
 def test_the_numbers_by_hand():

@@ -23,9 +23,22 @@ def boxes(seed: int, *, n: int = 4, h: int = 12, w: int = 9) -> torch.Tensor:
     return draw_boxes(n, image_px=(h, w), scale=(0.1, 1.0), generator=generator(seed, "boxes"))
 
 
+def largest_in_the_middle(h: int, w: int) -> list[float]:
+    """Return torchvision's `RandomResizedCrop` where no draw fits: no side a third longer."""
+    height, width = h, w
+    if w > h * RATIO:
+        width = round(h * RATIO)
+    elif h > w * RATIO:
+        height = round(w * RATIO)
+    return [(h - height) // 2, (w - width) // 2, height, width]
+
+
 @given(seeds, sides, sides, st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)))
 def test_a_box_lies_in_the_image_and_has_the_shape_asked_for(seed, h, w, scale):
-    """Its area is in the range and its sides differ by a third at most, up to whole pixels."""
+    """Its sides differ by a third at most, up to whole pixels, and its area is in the range.
+
+    The largest in the middle, taken where none fits, has the area that it has.
+    """
     scale = tuple(sorted(scale))
     drawn = draw_boxes(50, image_px=(h, w), scale=scale, generator=generator(seed, "b"))
     top, left, height, width = drawn.unbind(1)
@@ -39,7 +52,10 @@ def test_a_box_lies_in_the_image_and_has_the_shape_asked_for(seed, h, w, scale):
     low, high = (height - 0.51) / (width + 0.51), (height + 0.51) / (width - 0.51)
     assert (low <= RATIO).all()
     assert (high >= 1 / RATIO).all()
-    assert ((height - 0.51) * (width - 0.51) <= scale[1] * h * w).all()
+    middle = drawn.new_tensor(largest_in_the_middle(h, w))
+    smallest, largest = (height - 0.51) * (width - 0.51), (height + 0.51) * (width + 0.51)
+    within = (smallest <= scale[1] * h * w) & (largest >= scale[0] * h * w)
+    assert (within | (drawn == middle).all(1)).all()
 
 
 def test_boxes_are_as_large_as_asked_for_and_lie_everywhere():

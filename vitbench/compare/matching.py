@@ -176,8 +176,8 @@ def _order(place: Place, record: Record) -> tuple[object, ...]:
     return place.study, place.budget, place.dataset, place.context, rank, place.arm
 
 
-def _age(record: Record) -> tuple[str, str, str]:
-    return record.started, record.key, record.code
+def _age(record: Record) -> tuple[str, str, str, str]:
+    return record.started, record.key, record.code, record.machine
 
 
 def _group(records: Iterable[Record]) -> dict[Key, dict[str, Seeds]]:

@@ -19,6 +19,7 @@ from vitbench.data.captions import captions
 from vitbench.device import autocast, generator, randomness, synchronize
 from vitbench.training.loop import Curves, DivergedError
 from vitbench.training.schedules import learning_rate
+from vitbench.training.step import separate_gradients
 
 MAX_LOGIT_SCALE = math.log(100)
 """Cosines are multiplied by at most 100 (arXiv:2103.00020, section 2.5)."""
@@ -128,6 +129,7 @@ def _update(
     for group in optimizer.param_groups:
         group["lr"] = rate
     if config.grad_clip_norm is not None:
+        separate_gradients(clip)
         nn.utils.clip_grad_norm_(clip.parameters(), config.grad_clip_norm)
     optimizer.step()
     clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)

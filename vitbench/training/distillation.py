@@ -20,6 +20,7 @@ from vitbench.training.averaging import blend
 from vitbench.training.dino_loss import Said, dino_loss, recenter
 from vitbench.training.optimizers import Optimizers, make_optimizer
 from vitbench.training.schedules import cosine, learning_rate, ramp
+from vitbench.training.step import separate_gradients
 
 
 class Network(nn.Module):
@@ -133,6 +134,7 @@ def clip_each(model: nn.Module, *, norm: float) -> None:
 
     source: the clipping of DINO's code; that of a training on labels takes all gradients together
     """
+    separate_gradients(model)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norms = torch._foreach_norm(gradients)
     scales = [(norm / (own + 1e-6)).clamp(max=1) for own in norms]

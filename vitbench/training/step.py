@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +118,9 @@ class PlainSteps:
 def differentiate(step: Step) -> Taken:
     """Give every parameter its gradient; what the model draws comes from the global generator."""
     step.optimizer.zero_grad(set_to_none=True)
-    parts = in_parts(partial(_differentiate, step), step.images, step.labels, model=step.forward)
+    parts = in_parts(
+        functools.partial(_differentiate, step), step.images, step.labels, model=step.forward
+    )
     losses, logits, gradients = zip(*parts, strict=True)
     for parameter, *own in zip(_trained(step), *gradients, strict=True):
         total = _sum(own)
@@ -143,11 +145,12 @@ def _trained(step: Step) -> list[nn.Parameter]:
 
 
 def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """Add up what the parts give, in their order; None where a parameter is in none."""
+    """Add up what the parts give, in their order; None where a parameter is in none.
+
+    Not in place: see `separate_gradients`.
+    """
     there = [gradient for gradient in gradients if gradient is not None]
-    for gradient in there[1:]:
-        there[0] += gradient
-    return there[0] if there else None
+    return functools.reduce(torch.add, there) if there else None
 
 
 def loss_of(logits: Tensor, labels: Tensor, step: Step) -> Tensor:
@@ -165,8 +168,24 @@ def set_rate(step: Step) -> None:
 def update(step: Step) -> None:
     """Clip the gradients that the step's model has, and change its weights by them."""
     if step.config.grad_clip_norm is not None:
+        separate_gradients(step.model)
         nn.utils.clip_grad_norm_(step.model.parameters(), step.config.grad_clip_norm)
     step.optimizer.step()
+
+
+def separate_gradients(model: nn.Module) -> None:
+    """Give every parameter a gradient of its own, before they are scaled in place.
+
+    Of parameters that are added to each other, autograd may hand out one tensor as the gradient
+    of both, which would be scaled twice.
+    """
+    places = set()
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            continue
+        if parameter.grad.data_ptr() in places:
+            parameter.grad = parameter.grad.clone()
+        places.add(parameter.grad.data_ptr())
 
 
 def share_right(logits: Tensor, labels: Tensor) -> Tensor:
