@@ -60,7 +60,7 @@ def test_a_headline_by_example():
     """An arm that is worse by 16 points is not passed over for those that are open."""
     said = headline(table_of(["worse", "inconclusive", "equivalent"]))
     assert said.startswith(
-        "No arm is better than base in accuracy so far; worse: worse0 −16.0 [−16.0"
+        "No arm is better than base in accuracy so far; worse: worse0 −15.995 [−16.0"
     )
     assert "] points (n = 4); equivalent (inside ±1 %): equivalent2; about " in said
     assert said.endswith(" seeds would settle one arm.")
@@ -69,7 +69,7 @@ def test_a_headline_by_example():
 def test_notes_promise_no_more_than_is_kept():
     """How often a verdict is wrong in a family, and how often there is one."""
     (promise,) = (
-        note for note in notes(table_of(["inconclusive", "equivalent"])) if "5 %" in note[:60]
+        note for note in notes(table_of(["inconclusive", "equivalent"])) if note.startswith("Any")
     )
     assert promise.startswith(
         "Any arm is wrongly better or worse in at most 5 % of studies, and any that differs by the "

@@ -100,7 +100,7 @@ def test_rounds_are_not_called_seeds():
     figures, _ = draw_figures(table, lambda record: record.samples)
     said = [answer(table), headline(table), *(each.caption + each.svg for each in figures)]
     assert not any("n = 3" in each or "n = 15" in each or "seeds" in each for each in said)
-    assert "rope2d −0.5 (3 rounds)" in said[0]
+    assert "rope2d −0.50 (3 rounds)" in said[0]
     assert "(15 rounds)" in said[0]
     assert said[1].endswith("so far; more rounds have to settle 2 arms.")
     assert "over rounds in which arm and baseline took turns (3 to 15 rounds)" in said[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,22 @@ def test_running_leaves_the_global_random_state_alone_and_ignores_it(threads):
     second = run.run(tiny())
     assert first.curves.train_loss == second.curves.train_loss
     assert np.array_equal(first.predictions.predicted, second.predictions.predicted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is Linux's")
+def test_memory_is_what_the_training_added():
+    """Neither what the process holds nor what ran before counts, and a wider model has more."""
+    run.run(tiny())
+    ballast = torch.ones(400 * 2**18)
+    narrow, again, wide = (
+        run.run(tiny(model__width=width, train__batch_size=100)).metrics for width in (48, 48, 384)
+    )
+    added = [metrics["peak_memory_mib"].value for metrics in (narrow, again, wide)]
+    assert max(added[:2]) < 150
+    assert abs(added[0] - added[1]) < 30
+    assert added[2] > 2 * max(added[:2])
+    assert narrow["memory_before_mib"].value > 400 + added[0]
+    assert ballast.sum() > 0
 
 
 def test_another_seed_gives_another_result():

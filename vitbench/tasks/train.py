@@ -71,6 +71,8 @@ def steps(
     )
 
     example = next(iter(batches.epoch(0)))[0][:1]
+    # Counting loads modules, whose memory is not the training's; so it has a model of its own.
+    flops, flops_reason = _forward_flops(case, build_for(case), example)
     memory = AddedMemory.start(compute.device)
     model = build_for(case)
 
@@ -82,7 +84,6 @@ def steps(
     def test() -> Evaluation:
         return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
 
-    flops, flops_reason = _forward_flops(case, model, example)
     final = yield from training(
         model,
         batches,
