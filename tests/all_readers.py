@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vitbench.compare import compare_stores
@@ -47,8 +48,9 @@ def by_why(results: Path) -> set[Path]:
     told = sorted(
         {(s.record.study, s.record.arm, name) for s in shelf.read() for name in s.record.metrics}
     )
-    for study, arm, name in told[:40]:
-        explain(Shelf(results, studies=[study]), study=study, arm=arm, metric=name)
+    for study, arm, name in told[:: len(told) // 4 + 1]:
+        with suppress(InputError):  # the metric may be of a record that a newer one replaces
+            explain(Shelf(results, studies=[study]), study=study, arm=arm, metric=name)
     return set(shelf.damaged)
 
 
