@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,13 @@ def make_record(
         duration_s=12.5,
         plan=make_plan() if plan is None else plan,
     )
+
+
+def undigested(record: Record) -> dict[str, Any]:
+    """Return a record as the JSON value that it had before there was a digest."""
+    value: dict[str, Any] = json.loads(record.to_bytes())
+    del value["digest"]
+    return value
 
 
 def make_shelf(

@@ -12,6 +12,7 @@ from vitbench.budgets import BUDGETS
 from vitbench.case import SETTINGS, Case
 from vitbench.configs.data import LARGEST_PX
 from vitbench.configs.model import LARGEST
+from vitbench.records.content import LARGEST as LARGEST_NUMBER
 from vitbench.registry import AUGMENTATIONS, MIXES, MODELS, POSEMBS
 
 NAMES = {
@@ -69,7 +70,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | st.text(),

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vitbench.report.figures.canvas import Scale, px, short, spanning, spread, tick_labels
+from vitbench.report.figures.canvas import (
+    Canvas,
+    Scale,
+    px,
+    short,
+    spanning,
+    spread,
+    text_px,
+    tick_labels,
+)
 
 values = st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), min_size=1, max_size=8)
 positives = st.lists(st.floats(1e-3, 1e15), min_size=2, max_size=8)
@@ -59,12 +69,29 @@ def test_ticks_are_round_few_and_on_the_scale(low, size):
         ([110_000, 115_000], ["110 k", "115 k"]),
         ([1000, 1200], ["1000", "1200"]),
         ([2e12, 4e12], ["2 T", "4 T"]),
+        ([0.0, 2e-5, 4e-5], ["0", "2e−5", "4e−5"]),
+        ([-5e-4, 0.0], ["−5e−4", "0"]),
+        ([0.1234567, 0.1234568], ["0.1234567", "0.1234568"]),
         ([], []),
     ],
 )
 def test_ticks_are_labelled_alike(ticks, expected):
     """One prefix, and as many decimals as their step needs."""
     assert tick_labels(ticks) == expected
+
+
+@given(st.floats(-1, 1), st.integers(-12, 12), st.floats(1e-4, 2), st.integers(80, 500))
+def test_labels_of_an_axis_differ_and_do_not_touch(low, power, size, width):
+    """Of numbers of every size, on an axis that is as narrow as a long name leaves it."""
+    scale = Scale(low=low * 10.0**power, high=(low + size) * 10.0**power, start=0, stop=width)
+    canvas = Canvas(width=width, height=60)
+    canvas.x_axis(scale, y=20, title="")
+    root = ElementTree.fromstring(canvas.svg(label=""))  # noqa: S314  our own
+    texts = [(float(t.get("x")), t.text) for t in root.iter("text") if t.get("class") == "tick"]
+    assert texts
+    assert len({text for _, text in texts}) == len(texts)
+    for (left, a), (right, b) in itertools.pairwise(texts):
+        assert left + text_px(a) / 2 < right - text_px(b) / 2
 
 
 @given(st.lists(st.floats(0, 300), max_size=12))

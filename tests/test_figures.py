@@ -16,7 +16,15 @@ from vitbench.report.figures import draw_figures, style_sheet
 from vitbench.report.figures.cost import Point, pareto_front
 from vitbench.report.figures.curves import smoothed
 from vitbench.report.figures.drawing import NIGHT, PAPER
-from vitbench.report.figures.marks import MAX_ARMS, SYMBOLS, shape, shown_arms
+from vitbench.report.figures.marks import (
+    MAX_ARMS,
+    SYMBOLS,
+    arm_classes,
+    marker,
+    shape,
+    shown_arms,
+)
+from vitbench.report.sections.arms import arm_rows
 from vitbench.report.tables import build_tables
 from vitbench.stats import Estimate
 
@@ -211,7 +219,7 @@ def test_curves_of_different_lengths_and_of_one_step_are_drawn():
     samples = [{"train_loss": [2.3, 2.0, 1.9]}, {"train_loss": [2.2]}]
     records = [make_record(seed=seed, plan=plan, samples=each) for seed, each in enumerate(samples)]
     (table,) = build_tables(records)
-    assert "<circle" in draw(table)[0]["loss"].svg
+    assert 'class="point"' in draw(table)[0]["loss"].svg
     (table,) = build_tables([make_record(samples={"test_accuracy": [50.0]})])
     assert draw(table)[0] == {}
 
@@ -275,6 +283,97 @@ def test_an_arm_without_a_result_is_in_no_figure():
     assert "arms, the baseline" not in figures["loss"].caption
 
 
+def single(mean):
+    """A mean of one seed."""
+    return Estimate(n=1, mean=float(mean), sd=None, half_width=None, confidence=0.95)
+
+
+def timed_study(*, loads, seeds=3):
+    """Arms, the last the fastest and best, with the share of the machine that others took."""
+    arms = ("learned1d", *(f"arm{place}" for place in range(1, len(loads))))
+    metrics = ("test_accuracy", "train_images_per_second")
+    plan = make_plan(arms=arms, seeds=seeds, metrics=metrics)
+    records = [
+        make_record(
+            arm,
+            seed=seed,
+            plan=plan,
+            metrics={
+                "test_accuracy": 80 + place + seed / 10,
+                "train_images_per_second": 1000 + 100 * place + seed,
+                "train_seconds": 20 - place + seed / 10,
+                "peak_memory_mib": 100 + 10 * place + seed,
+            },
+            environment={"other_load_percent": load},
+        )
+        for place, (arm, load) in enumerate(zip(arms, loads, strict=True))
+        for seed in range(seeds)
+    ]
+    (table,) = build_tables(records)
+    return table
+
+
+@given(st.lists(st.sampled_from([0.0, 30.0]), min_size=2, max_size=6))
+def test_what_was_disturbed_is_neither_best_nor_on_a_front(loads):
+    """Of speeds and times; accuracy and memory are the same under load. The caption says it."""
+    table = timed_study(loads=loads)
+    sound = [f"arm{at}" if at else "learned1d" for at, load in enumerate(loads) if not load]
+    disturbed = {row.arm for row in table.rows} - set(sound)
+    bold = {
+        (row["arm"], cell["name"].partition("/")[2])
+        for row in arm_rows(table)
+        for cell in row["cells"]
+        if "best" in cell["classes"]
+    }
+    best = {arm for arm, metric in bold if metric == "train_images_per_second"}
+    assert best == (set(sound[-1:]) if len(sound) > 1 else set())
+    assert {arm for arm, metric in bold if metric == "test_accuracy"} == {f"arm{len(loads) - 1}"}
+    figures, _ = draw(table)
+    seconds, memory = figures["cost-time"], figures["cost-memory"]
+    front = seconds.caption.partition("It is ")[2].partition(". ")[0].removesuffix(".")
+    assert front == "".join(sound[-1:])  # the cheapest and the best of all
+    assert "disturbed" not in memory.svg
+    for arm in disturbed:
+        assert arm in seconds.caption.partition("Dotted")[2]
+        assert 'class="point dominated disturbed"' in seconds.svg
+    assert bool(disturbed) == ("Dotted" in seconds.caption)
+
+
+def test_points_have_intervals_on_both_axes():
+    """To the scale of each axis, and none where there is one seed."""
+    table = timed_study(loads=[0.0, 0.0, 0.0])
+    points = marks(draw(table)[0]["cost-time"])
+    for name, point in points.items():
+        if not name.endswith("/point"):
+            continue
+        upright, level = (
+            {key: float(line.get(key)) for key in ("x1", "x2", "y1", "y2")}
+            for line in point.iter("line")
+        )
+        assert upright["x1"] == upright["x2"]
+        assert level["y1"] == level["y2"]
+        assert abs(upright["y1"] - upright["y2"]) > 3
+        assert level["x2"] - level["x1"] > 3
+        assert level["x1"] < upright["x1"] < level["x2"]
+    assert "on both axes" in draw(table)[0]["cost-time"].caption
+    alone = draw(timed_study(loads=[0.0, 0.0], seeds=1))[0]["cost-time"]
+    assert "whisker" not in alone.svg
+
+
+def test_no_two_of_28_arms_look_alike():
+    """Up to 12 have colours of their own, and from the eighth on dashes and markers change."""
+    arms = tuple(f"arm{place}" for place in range(28))
+    table = study(arms, seeds=1)
+    looks = [arm_classes(table, arm) for arm in arms]
+    assert len(set(looks)) == len(arms)
+    assert len({look.split()[1] for look in looks[:MAX_ARMS]}) == MAX_ARMS
+    drawn = {marker(table, arm, 0, 0) for arm in arms}
+    assert len(drawn) == 4
+    colours = [colour for name, colour in PAPER.items() if re.fullmatch(r"c\d+", name)]
+    assert len(set(colours)) == len(colours) == MAX_ARMS
+    assert all(f".c{place} {{" in style_sheet() for place in range(MAX_ARMS))
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=10),
     st.sampled_from(["higher", "lower"]),
@@ -282,19 +381,18 @@ def test_an_arm_without_a_result_is_in_no_figure():
 def test_the_front_is_what_nothing_beats(pairs, better):
     """A point is on the front, or some point of the front is as cheap and as good, and better in one."""
     points = [
-        Point(
-            arm=str(place),
-            cost=float(cost),
-            gain=Estimate(n=1, mean=float(gain), sd=None, half_width=None, confidence=0.95),
-            records=(),
-        )
+        Point(arm=str(place), cost=single(cost), gain=single(gain), records=())
         for place, (cost, gain) in enumerate(pairs)
     ]
     sign = 1 if better == "higher" else -1
     front = pareto_front(points, better=better)
+    best = Point(
+        arm="disturbed", cost=single(-1), gain=single(99 * sign), records=(), disturbed=True
+    )
+    assert pareto_front([*points, best], better=better) == front
 
     def beats(a, b):
-        return a.cost <= b.cost and sign * a.gain.mean >= sign * b.gain.mean
+        return a.cost.mean <= b.cost.mean and sign * a.gain.mean >= sign * b.gain.mean
 
     assert front
     for point in points:

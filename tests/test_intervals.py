@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitbench import stats
+from vitbench.errors import InputError
 from vitbench.stats import mean_interval, median_interval, t_quantile
 
 value = st.integers(-800, 800).map(lambda eighths: eighths / 8)
@@ -84,3 +88,28 @@ def test_the_interval_of_a_median_covers_what_it_promises(n):
     draws = np.random.default_rng(n).standard_cauchy((2000, n))
     covered = [low <= 0 <= high for low, high in map(median_interval, draws)]
     assert 0.94 <= np.mean(covered) <= 0.99
+
+
+FUNCTIONS = {
+    "mean_interval": lambda x: stats.mean_interval(x),
+    "median_interval": lambda x: stats.median_interval(x),
+    "paired_t_p": lambda x: stats.paired_t_p(x),
+    "equivalence_p": lambda x: stats.equivalence_p(x, margin=1.0),
+    "sign_flip_p": lambda x: stats.sign_flip_p(x),
+    "holm": lambda x: stats.holm(x),
+    "holm_confidences": lambda x: stats.holm_confidences(x),
+    "equivalence_confidences": lambda x: stats.equivalence_confidences(x),
+    "interquartile_mean": lambda x: stats.interquartile_mean([x]),
+    "probability_of_improvement": lambda x: stats.probability_of_improvement([x], [[1.0, 2.0]]),
+    "stratified_interval": lambda x: stats.stratified_interval(
+        stats.interquartile_mean, [x], generator=np.random.default_rng(0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_statistics_refuse_what_is_no_number(name, wrong):
+    """One line says which of the values it is."""
+    with pytest.raises(InputError, match=rf"number 2 of 3 is {wrong}; expected finite numbers"):
+        FUNCTIONS[name]([0.25, wrong, 0.5])

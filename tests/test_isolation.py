@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from isolated_work import allocate, describe, fail
+from isolated_work import allocate, describe, fail, fail_once
+from processes import assert_ends_with
 
 from vitbench.errors import InputError
 from vitbench.measure import isolation, memory
@@ -69,7 +70,7 @@ def test_a_process_that_is_split_off_is_measured_alike():
         # Of torch's own code, the first operation maps as much as the system reads at once.
         assert done.peak.value == pytest.approx(200e6 / 2**20, abs=30)
         seen.add(run_isolated(describe, {}, device="cpu", loaded=loaded).value["process"])
-        with pytest.raises(MemoryError, match="fail was killed"):
+        with pytest.raises(MemoryError, match="fail was killed 2 times"):
             run_isolated(fail, {"how": "killed"}, device="cpu", loaded=loaded)
         with pytest.raises(InputError, match="patch is 3"):
             run_isolated(fail, {"how": "input"}, device="cpu", loaded=loaded)
@@ -97,8 +98,41 @@ def test_a_parent_is_ended_with_its_pipes():
 
 def test_a_process_that_is_killed_ran_out_of_memory():
     """So Linux ends what asks for more than there is."""
-    with pytest.raises(MemoryError, match="fail was killed, as the system does when memory runs"):
+    with pytest.raises(
+        MemoryError, match="fail was killed 2 times, as the system does when memory runs"
+    ):
         run_isolated(fail, {"how": "killed"}, device="cpu")
+
+
+@pytest.mark.parametrize("loaded", [(), ("isolated_work",)])
+def test_a_process_that_is_killed_once_is_started_again(tmp_path, loaded):
+    """What killed it may have been another's need of memory."""
+    arguments = {"marker": str(tmp_path / "marker")}
+    assert run_isolated(fail_once, arguments, device="cpu", loaded=loaded).value == "done"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is split off")
+def test_a_parent_that_is_killed_is_started_again(tmp_path):
+    """With it goes what it has split off."""
+    loaded = ("isolated_work",)
+    first = run_isolated(describe, {}, device="cpu", loaded=loaded).value["process"]
+    parent = isolation._parent(loaded)
+    parent.kill()
+    parent.wait()
+    assert run_isolated(describe, {}, device="cpu", loaded=loaded).value["process"] != first
+
+
+@pytest.mark.parametrize("loaded", [(), ("processes",)])
+def test_a_process_ends_with_the_one_that_it_works_for(tmp_path, loaded):
+    """Even when that is killed, and nothing is over yet."""
+    held = tmp_path / "held"
+    program = (
+        f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+        "from processes import stay\n"
+        "from vitbench.measure.isolation import run_isolated\n"
+        f"run_isolated(stay, {{'path': {str(held)!r}}}, device='cpu', loaded={loaded})\n"
+    )
+    assert_ends_with(program, held)
 
 
 def test_a_process_that_ends_without_an_answer_is_an_error(monkeypatch):

@@ -47,6 +47,39 @@ def test_a_child_does_not_inherit_the_parents_peak():
     assert ballast.sum() > 0
 
 
+@linux
+def test_added_memory_does_not_know_what_was_held():
+    """300 MiB that are held already, and 100 that come and go: 100 are added, 300 were before."""
+    ballast = torch.ones(300 * 2**18)
+    added = memory.AddedMemory.start("cpu")
+    torch.ones(100 * 2**18)
+    value, reason = added.mib()
+    assert value == pytest.approx(100, abs=10)
+    assert added.before > 300
+    assert reason is None
+    assert ballast.sum() > 0
+
+
+@linux
+def test_a_peak_that_cannot_be_reset_is_no_measurement(monkeypatch, tmp_path):
+    """Where the system refuses the reset, an older peak would hide what is added."""
+    torch.ones(200 * 2**18)
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "no" / "clear_refs")
+    added = memory.AddedMemory.start("cpu")
+    assert added.mib() == (None, "the system does not reset the peak of a process")
+
+
+def test_added_memory_of_a_cuda_device_is_what_torch_allocates(monkeypatch):
+    """Its peak is reset, and what was allocated then is taken off."""
+    calls, peaks = [], iter([100 * 2**20, 350 * 2**20])
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: next(peaks))
+    added = memory.AddedMemory.start("cuda:0")
+    assert (added.before, *added.mib()) == (100.0, 250.0, None)
+    assert calls == ["empty", "cuda:0"]
+
+
 def test_a_system_that_does_not_tell_gives_a_reason(monkeypatch, tmp_path):
     """No number is better than a wrong one."""
     monkeypatch.setattr(memory, "STATUS", tmp_path / "missing")

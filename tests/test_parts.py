@@ -101,8 +101,8 @@ def test_an_image_is_apart_when_the_model_says_so(shape):
     assert model.train().images_apart == (shape.config.drop_path == 0)
 
 
-def test_the_number_of_threads_changes_no_bit(threads):
-    """Parts are as large, and added in the same order."""
+def test_the_number_of_threads_changes_no_part(threads):
+    """Parts are as large, and come in the same order."""
     own = torch.Generator().manual_seed(0)
     linear = torch.randn(48, 7, generator=own)
     images = torch.randn(5 * PART, 48, generator=own)

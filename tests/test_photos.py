@@ -15,11 +15,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from torch import Tensor
 
 from vitbench.configs.data import DataConfig
-from vitbench.data.photos import NAMED, SUFFIXES, DataWarning, Photos, find_photos, read_photos
+from vitbench.data.photo_folders import NAMED, SUFFIXES, Photos, find_photos
+from vitbench.data.photos import DataWarning, read_photos
 from vitbench.data.sources import load_split
 from vitbench.errors import InputError
 
@@ -114,7 +115,7 @@ def test_a_split_has_the_size_that_is_asked_for(tmp_path):
 
 
 def test_photos_are_found_at_any_depth(tmp_path):
-    """By their suffix in any case; hidden files, other files and circles of links are passed by."""
+    """By their suffix in any case; hidden files, text and circles of links are passed by in silence."""
     fill(tmp_path, ant=1, bee=1)
     save(tmp_path / "ant/in/deep/one.JPG")
     save(tmp_path / "ant/.hidden.png")
@@ -128,6 +129,88 @@ def test_photos_are_found_at_any_depth(tmp_path):
         "bee/00.png",
     ]
     assert photos.class_names == ("ant", "bee")
+    assert photos.passed_over == ()
+
+
+def test_linked_folders_are_followed(tmp_path):
+    """Classes, folders in them and files may lie elsewhere; every folder is listed once."""
+    fill(tmp_path / "far", ant=2, bee=1)
+    save(tmp_path / "near/one.png")
+    root = fill(tmp_path / "root", ant=1)
+    (root / "bee").symlink_to(tmp_path / "far/bee", target_is_directory=True)
+    (root / "ant/far").symlink_to(tmp_path / "far/ant", target_is_directory=True)
+    (root / "ant/again").symlink_to(tmp_path / "far/ant", target_is_directory=True)
+    (root / "ant/one.png").symlink_to(tmp_path / "near/one.png")
+    photos = find_photos(str(root))
+    names = [photo.name for photo in photos.train]
+    assert names == [
+        "ant/00.png",
+        "ant/again/00.png",
+        "ant/again/01.png",
+        "ant/one.png",
+        "bee/00.png",
+    ]
+    assert photos.passed_over == ()
+
+
+@given(links=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12, unique=True))
+def test_whatever_is_linked_every_photo_is_found_once(tmp_path_factory, links):
+    """Folders that lead to each other, to themselves and above end the search, and lose nothing."""
+    root = fill(tmp_path_factory.mktemp("linked"), ant=1, bee=1)
+    folders = [root / "ant", *(root / f"ant/{n}" for n in range(4)), root / "ant/0/deep"]
+    for number, folder in enumerate(folders[1:], start=1):
+        save(folder / f"photo{number}.png")
+    for number, (source, target) in enumerate(links):
+        link = folders[source] / f"link{number}"
+        link.symlink_to(folders[target], target_is_directory=True)
+    found = find_photos(str(root))
+    assert found.train == find_photos(str(root)).train
+    names = [photo.path.name for photo in found.train if photo.label == 0]
+    assert sorted(names) == sorted(["00.png", *(f"photo{n}.png" for n in range(1, 6))])
+
+
+def test_what_is_passed_over_is_named_and_counted(tmp_path):
+    """Dead links, links in a circle, other suffixes, none, and images beside the classes."""
+    fill(tmp_path, ant=3, bee=3)
+    (tmp_path / "ant/a.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "ant/album").symlink_to(tmp_path / "gone", target_is_directory=True)
+    (tmp_path / "ant/self").symlink_to(tmp_path / "ant/self")
+    (tmp_path / "bee/b.HEIC").touch()
+    (tmp_path / "bee/IMG_0001").touch()
+    (tmp_path / "bee/notes.txt").touch()
+    save(tmp_path / "stray.png")
+    photos = find_photos(str(tmp_path))
+    assert photos.passed_over == (
+        "ant/a.jpg (dead link)",
+        "ant/album (dead link)",
+        "ant/self (dead link)",
+        "bee/IMG_0001",
+        "bee/b.HEIC",
+        "stray.png",
+    )
+    with pytest.warns(
+        DataWarning, match=r"6 files are passed over, .*: ant/a\.jpg \(dead link\), a"
+    ):
+        assert len(read(tmp_path)[0]) == 4
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_is_read(tmp_path, suffix):
+    """In either case; what is listed can be opened, where Pillow was built for it."""
+    if not features.check(
+        {".avif": "avif", ".jp2": "jpg_2000", ".webp": "webp"}.get(suffix, "zlib")
+    ):
+        pytest.skip("this Pillow was built without")
+    fill(tmp_path, ant=5, bee=5)
+    picture = Image.new("RGB", (8, 8), ORANGE)
+    if suffix in (".pbm", ".pgm"):
+        picture = picture.convert("1" if suffix == ".pbm" else "L")
+    for number in range(5):
+        (tmp_path / f"ant/{number:02}.png").unlink()
+        picture.save(tmp_path / f"ant/{number:02}{suffix}")
+    (tmp_path / f"ant/00{suffix}").rename(tmp_path / f"ant/00{suffix.upper()}")
+    _, labels = read(tmp_path)
+    assert (labels == 0).sum() == 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
@@ -239,18 +322,6 @@ def test_transparent_colours_are_colours(tmp_path):
     images, labels = read(tmp_path)
     for image, (_, _, colour) in zip(images[labels == 0], written, strict=True):
         assert (image == torch.tensor(colour).view(3, 1, 1)).all()
-
-
-@pytest.mark.parametrize(("dtype", "suffix"), [(">u2", "png"), ("i4", "tif"), ("f4", "tif")])
-def test_deep_photos_are_refused_and_not_cut_off(tmp_path, dtype, suffix):
-    """More than 8 bits a channel are not turned white without a word."""
-    fill(tmp_path, ant=1, bee=9)
-    levels = np.arange(16, dtype=dtype).reshape(4, 4) * 4000
-    (tmp_path / "ant/00.png").unlink()
-    Image.fromarray(levels).save(tmp_path / f"ant/00.{suffix}")
-    with pytest.warns(DataWarning, match="pixels of mode .*; expected 8 bits a channel"):
-        _, labels = read(tmp_path)
-    assert 0 not in labels
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["wide", "tall"])

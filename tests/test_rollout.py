@@ -19,6 +19,7 @@ from vitbench.interpret.rollout import (
     fuse_heads,
     roll,
     signed_rollout,
+    vit_explain_rollout,
 )
 
 close = torch.testing.assert_close
@@ -266,3 +267,53 @@ def test_mistakes_are_told_in_a_line(call, expected):
     """What was given, and what was expected."""
     with pytest.raises(InputError, match=expected):
         call(attention(1, 2, 3, 3))
+
+
+def as_vit_explain(heads_of_layers: np.ndarray, *, fusion: str, ratio: float) -> np.ndarray:
+    """The procedure of the published code for one image, (l, k, n, n), written out in loops."""
+    n = heads_of_layers.shape[-1]
+    result = np.eye(n)
+    for heads in heads_of_layers:
+        fused = {"mean": heads.mean(0), "max": heads.max(0), "min": heads.min(0)}[fusion].copy()
+        order = sorted((fused[i, j], i, j) for i in range(n) for j in range(n))
+        for _, i, j in order[: int(n * n * ratio)]:
+            if (i, j) != (0, 0):
+                fused[i, j] = 0.0
+        mixed = (fused + np.eye(n)) / 2
+        sums = [sum(mixed[i]) for i in range(n)]
+        step = np.array([[mixed[i, j] / sums[j] for j in range(n)] for i in range(n)])
+        result = step @ result
+    return result
+
+
+@given(attentions(), fusions, ratios)
+def test_the_usual_code_can_be_repeated(layers, fusion, ratio):
+    """In its own order, image by image."""
+    rolled = vit_explain_rollout(layers, fusion=fusion, discard_ratio=ratio)
+    for image in range(layers.shape[1]):
+        close(
+            rolled[image],
+            torch.from_numpy(as_vit_explain(layers[:, image].numpy(), fusion=fusion, ratio=ratio)),
+        )
+
+
+@given(attentions())
+def test_the_usual_code_agrees_where_rows_sum_to_one(layers):
+    """With the mean over heads and nothing discarded its order makes no difference."""
+    close(vit_explain_rollout(layers, fusion="mean", discard_ratio=0.0), attention_rollout(layers))
+
+
+def test_the_usual_code_differs_where_entries_are_discarded():
+    """So that the choice is one to be told: maps of the class token are not proportional."""
+    layers = attention(4, 1, 3, 17, 17)
+    ours = attention_rollout(layers, fusion="max", discard_ratio=0.9)[0, 0, 1:]
+    usual = vit_explain_rollout(layers)[0, 0, 1:]
+    assert np.corrcoef(ours, usual)[0, 1] < 0.99
+
+
+def test_the_usual_code_refuses_what_is_out_of_range():
+    """As ours does."""
+    with pytest.raises(InputError, match="discard ratio is 1"):
+        vit_explain_rollout(attention(1, 1, 1, 3, 3), discard_ratio=1)
+    with pytest.raises(InputError, match="attention of no layer"):
+        vit_explain_rollout([])

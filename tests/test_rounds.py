@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tests.factories import make_plan, make_record
 from vitbench.records import Metric
+from vitbench.report.answer import answer, headline
+from vitbench.report.figures import draw_figures
 from vitbench.report.notes import notes
 from vitbench.report.rounds import compare_ratio
 from vitbench.report.summary import build_tables
@@ -82,5 +84,23 @@ def test_a_table_of_one_seed_tells_what_the_rounds_say():
     assert notes(table)[0] == (
         "One seed an arm. [ ] are 95 % intervals of the median over rounds in which the arm and the "
         "baseline took turns, not widened for several arms. better, worse: [ ] on one side of 0; "
-        "equivalent: inside ±0.0200."
+        "equivalent: inside ±0.0200. Each arm by itself is wrongly better or worse in at most 5 % of "
+        "studies, and wrongly equivalent in at most 5 %."
     )
+
+
+def test_rounds_are_not_called_seeds():
+    """One seed of 15 rounds or of 3: neither is an n, and what settles the rest are more rounds."""
+    records = [
+        timed("learned1d", 1.0, 0.99, 1.01),
+        timed("rope2d", 0.5),
+        timed("none", 1.0, 0.9, 1.1),
+    ]
+    (table,) = build_tables(records)
+    figures, _ = draw_figures(table, lambda record: record.samples)
+    said = [answer(table), headline(table), *(each.caption + each.svg for each in figures)]
+    assert not any("n = 3" in each or "n = 15" in each or "seeds" in each for each in said)
+    assert "rope2d −0.5 (3 rounds)" in said[0]
+    assert "(15 rounds)" in said[0]
+    assert said[1].endswith("so far; more rounds have to settle 2 arms.")
+    assert "over rounds in which arm and baseline took turns (3 to 15 rounds)" in said[2]

@@ -128,7 +128,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
     """An empty class is named, with the endings that are looked for."""
     photo(tmp_path / "a" / "0.png")
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match=r"b has no images; expected files ending in \.bmp"):
+    with pytest.raises(InputError, match=r"b has no images; expected files ending in \.avif"):
         open_stream(DataConfig(dataset=f"imagefolder:{tmp_path}"), folder=None, held_out=False)
 
 

@@ -43,6 +43,16 @@ def other_digit(text, at):
     return f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}"
 
 
+def change_accuracy(path, *, digest):
+    """Change a digit of a record; without a digest it is one made before there was any."""
+    text = path.read_text(encoding="utf-8")
+    at = re.search(r'"test_accuracy":\{"value":[0-9]([0-9])', text).start(1)
+    text = other_digit(text, at)
+    if not digest:
+        text = re.sub(r',\n "digest": "[0-9a-f]{64}"', "", text)
+    path.write_text(text, encoding="utf-8")
+
+
 def test_a_report_that_is_right_is_verified(made):
     """All records, all numbers, all files beside it."""
     found = check(made)
@@ -96,24 +106,25 @@ def test_a_number_that_is_changed_on_the_page_is_named(copy, pattern, name):
     assert name in findings[0]
 
 
-def test_a_digit_that_is_changed_in_a_record_is_named(copy):
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_digit_that_is_changed_in_a_record_is_named(copy, digest):
     """The record, and the numbers that were computed from it."""
     path = next((copy / "results").glob("*/*/*/rope2d-s1-*.json"))
-    text = path.read_text(encoding="utf-8")
-    at = re.search(r'"test_accuracy":\{"value":[0-9]([0-9])', text).start(1)
-    path.write_text(other_digit(text, at), encoding="utf-8")
+    change_accuracy(path, digest=digest)
     findings = check(copy).findings
-    assert findings[0].startswith(f"record has changed: {path}")
-    assert any("its predictions give" in each for each in findings)
+    if digest:
+        assert findings[0].startswith(f"record is damaged: {path}: changed since it was made")
+    else:
+        assert findings[0].startswith(f"record has changed: {path}")
+        assert any("its predictions give" in each for each in findings)
     assert any("rope2d/test_accuracy" in each for each in findings)
+    assert main(["verify", str(copy / "report"), str(copy / "results")]) == (13 if digest else 1)
 
 
 def test_a_record_that_was_changed_before_the_report_is_found_by_its_predictions(copy):
-    """The page follows from the record, the record not from what the model said."""
+    """The page follows from a record without a digest, the record not from what the model said."""
     path = next((copy / "results").glob("*/*/*/rope2d-s1-*.json"))
-    text = path.read_text(encoding="utf-8")
-    at = re.search(r'"test_accuracy":\{"value":[0-9]([0-9])', text).start(1)
-    path.write_text(other_digit(text, at), encoding="utf-8")
+    change_accuracy(path, digest=False)
     write_report(Shelf(copy / "results"), copy / "report")
     (finding,) = check(copy).findings
     assert finding.startswith(f"{path}: test_accuracy is ")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
+import sys
+import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from processes import assert_ends_with
 
 import vitbench
 from vitbench.cli import main
@@ -60,6 +64,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("PYTHONPATH", str(Path(vitbench.__file__).parents[1]))
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (root / "studies" / "test_tiny.py").write_text(STUDY.replace("SECONDS", "0.005"))
     (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest\n")
     (root / ".gitignore").write_text("__pycache__\n")
@@ -73,23 +79,107 @@ def test_a_commit_is_checked_out_and_goes_again(repository, tmp_path):
     """What is being worked on stays as it is; nothing is left in git, also after an error."""
     study = repository / "studies" / "test_tiny.py"
     study.write_text("work\n")
-    with checked_out("main", repository=repository, folder=tmp_path / "base") as root:
+    with checked_out("main", repository=repository) as root:
         assert "sleep(0.005)" in (root / "studies" / "test_tiny.py").read_text()
-    with (
-        pytest.raises(ZeroDivisionError),
-        checked_out("main", repository=repository, folder=tmp_path / "base"),
-    ):
+    with pytest.raises(ZeroDivisionError), checked_out("main", repository=repository):
         raise ZeroDivisionError
     assert study.read_text() == "work\n"
-    assert not (tmp_path / "base").exists()
-    assert len(list((repository / ".git").glob("worktrees/*"))) == 0
+    assert_nothing_is_left(repository, tmp_path)
+
+
+def assert_nothing_is_left(repository: Path, temporary: Path) -> None:
+    """Neither git nor the folder of temporary files knows of a commit that was checked out."""
+    assert list((repository / ".git").glob("worktrees/*")) == []
+    assert list(temporary.glob("vitbench-*")) == []
+
+
+CHECK_OUT = """
+import time
+from pathlib import Path
+from vitbench.versions.worktree import checked_out
+with checked_out("main", repository=Path.cwd()) as root:
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def check_out_and_end_by(number: int) -> None:
+    """Send a signal to a process that has checked a commit out, and wait for its end."""
+    command = [sys.executable, "-c", CHECK_OUT]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == -number
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_commit_that_is_checked_out_goes_by_a_signal(repository, tmp_path, number):
+    """As it goes at the end."""
+    check_out_and_end_by(number)
+    assert_nothing_is_left(repository, tmp_path)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_killed_process_has_checked_out_goes_with_the_next(
+    repository, tmp_path, monkeypatch, elsewhere
+):
+    """Also where temporary files have another folder by then; a worktree of the user's own stays."""
+    git("worktree", "add", "--detach", str(tmp_path / "own"))
+    check_out_and_end_by(signal.SIGKILL)
+    assert len(list(tmp_path.glob("vitbench-*"))) == 2
+    if elsewhere:
+        monkeypatch.setattr(tempfile, "tempdir", str(repository))
+    with checked_out("main", repository=repository) as root:
+        assert {path.name for path in (repository / ".git" / "worktrees").iterdir()} == {
+            "own",
+            root.name,
+        }
+    git("worktree", "remove", str(tmp_path / "own"))
+    assert_nothing_is_left(repository, tmp_path)
+
+
+def write_what_stays(file: Path, held: Path) -> None:
+    """Write a module that holds a name when it is imported, and does not come back."""
+    file.write_text(
+        f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+        f"from processes import stay\nstay({str(held)!r})\n"
+    )
+
+
+def test_a_session_of_a_side_ends_with_the_comparison(repository, tmp_path):
+    """Even when that is killed while a study is collected that never ends."""
+    held = tmp_path / "held"
+    program = (
+        "from pathlib import Path\n"
+        "from vitbench.versions.side import Side\n"
+        "Side(name='new', root=Path.cwd(), results=Path('new')).cells(['studies'])\n"
+    )
+    write_what_stays(repository / "studies" / "test_tiny.py", held)
+    assert_ends_with(program, held)
+
+
+def test_the_process_that_times_ends_with_the_comparison(repository, tmp_path):
+    """In the midst of what it is asked for."""
+    held = tmp_path / "held"
+    write_what_stays(repository / "stay.py", held)
+    program = (
+        "from pathlib import Path\n"
+        "from vitbench.versions.side import Side\n"
+        "from vitbench.versions.timing import Worker\n"
+        "worker = Worker(Side(name='new', root=Path.cwd(), results=Path('new')))\n"
+        "worker.ask(do='build', case={}, study_file='stay.py', batch_size=1)\n"
+    )
+    assert_ends_with(program, held)
 
 
 def test_mistakes_about_commits(repository, tmp_path):
     """An unknown one is answered with a near one; a folder outside of any repository is named."""
     with (
         pytest.raises(InputError, match="did you mean 'main'"),
-        checked_out("mian", repository=repository, folder=tmp_path / "base"),
+        checked_out("mian", repository=repository),
     ):
         pass
     with pytest.raises(InputError, match="no git repository"):

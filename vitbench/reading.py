@@ -15,18 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from vitbench.errors import InputError, nearest
+from vitbench.files import read_regular
 from vitbench.lifeline import end_with
-from vitbench.records import (
-    SCHEMA,
-    DamagedRecordError,
-    Metric,
-    Predictions,
-    PredictionsFile,
-    Record,
-    Status,
-    Store,
-)
-from vitbench.study import Plan
+from vitbench.records import MOST_BYTES, DamagedRecordError, Predictions, Record, Store
 
 PROCESSES = 2
 MAX_ALONE = 10_000
@@ -58,7 +49,8 @@ class Shelf:
     root: folder of the store
     studies: names, None for all
     files: the records' files, None for all there are
-    damaged: file -> what is wrong with it, of those that were read so far
+    damaged: file -> what is wrong with it, of those that were read so far; and folders that
+        cannot be listed
     """
 
     def __init__(
@@ -69,9 +61,11 @@ class Shelf:
         files: Iterable[Path] | None = None,
     ) -> None:
         self.store = Store(root)
-        self.damaged: dict[Path, str] = {}
-        self._known: dict[tuple[str, bytes], Any] = {}
-        self._folders = _folders(self.store.root, files)
+        self._known: dict[tuple[type, bytes], Any] = {}
+        self._folders: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for path in self.store.paths() if files is None else sorted(files):
+            self._folders[path.parent.parent.name, path.parent.name].append(path)
+        self.damaged = dict(self.store.unreadable)
         if studies is not None:
             self._folders = _choose(self._folders, studies)
 
@@ -116,9 +110,7 @@ class Shelf:
         raises: InputError naming the file when its schema is newer
         """
         for place in sorted(self._folders):
-            group = [
-                found for path in self._folders[place] if (found := self._read(path, place=place))
-            ]
+            group = [found for path in self._folders[place] if (found := self._read(path))]
             if group:
                 yield group
 
@@ -129,7 +121,7 @@ class Shelf:
     def samples(self, shelved: Shelved) -> dict[str, list[float]]:
         """Read the samples of a record; none where its file has changed since it was read."""
         try:
-            data = shelved.path.read_bytes()
+            data = read_regular(shelved.path, most=MOST_BYTES)
         except OSError:
             return {}
         if _digest(data) != shelved.digest:
@@ -148,81 +140,30 @@ class Shelf:
             self.damaged[self.store.path(record)] = str(error)
             return None
 
-    def _read(self, path: Path, *, place: tuple[str, str]) -> Shelved | None:
+    def _read(self, path: Path) -> Shelved | None:
         try:
-            data = path.read_bytes()
-            record = self._decode(data)
-        except OSError as error:
-            self.damaged[path] = error.strerror or str(error)
-            return None
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            record, data = self.store.read_with_bytes(path)
         except DamagedRecordError as error:
-            self.damaged[path] = str(error)
+            self.damaged[path] = error.reason
             return None
-        if (record.study, record.budget) != place:
-            self.damaged[path] = (
-                f"a record of study {record.study}, budget {record.budget}, in the folder of others"
-            )
-            return None
+        lean = {
+            "study": sys.intern(record.study),
+            "arm": sys.intern(record.arm),
+            "budget": sys.intern(record.budget),
+            "code": sys.intern(record.code),
+            "case": {name: self._shared(part) for name, part in record.case.items()},
+            "samples": {},
+            "environment": self._shared(record.environment),
+            "plan": self._shared(record.plan),
+        }
+        for name, value in lean.items():  # nobody else has it yet, and it has been checked
+            msgspec.structs.force_setattr(record, name, value)
         return Shelved(record=record, path=path, digest=_digest(data))
 
-    def _decode(self, data: bytes) -> Record:
-        try:
-            lean = msgspec.json.decode(data, type=_Lean)
-            if lean.schema != SCHEMA or not data.endswith(b"\n"):
-                return msgspec.structs.replace(Record.from_bytes(data), samples={})
-            return Record(
-                study=sys.intern(lean.study),
-                arm=sys.intern(lean.arm),
-                seed=lean.seed,
-                budget=sys.intern(lean.budget),
-                case={name: self._shared("", part) for name, part in lean.case.items()},
-                key=lean.key,
-                code=sys.intern(lean.code),
-                status=lean.status,
-                error=lean.error,
-                metrics=lean.metrics,
-                samples={},
-                environment=self._shared("environment", lean.environment),
-                started=lean.started,
-                duration_s=lean.duration_s,
-                plan=self._shared("plan", lean.plan),
-                predictions=lean.predictions,
-            )
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise DamagedRecordError(str(error)) from error
-
-    def _shared(self, kind: str, raw: msgspec.Raw) -> Any:
-        """Decode a part of a record, or take it from an earlier record that had the same."""
-        text = bytes(raw)
-        if (kind, text) not in self._known:
-            decode: Any = {"plan": Plan, "environment": dict[str, Any]}.get(kind, Any)
-            self._known[kind, text] = msgspec.json.decode(text, type=decode)
-        return self._known[kind, text]
-
-
-class _Lean(msgspec.Struct):
-    """A record whose samples are skipped and whose common parts are left encoded."""
-
-    schema: str
-    study: str
-    arm: str
-    seed: int
-    budget: str
-    case: dict[str, msgspec.Raw]
-    key: str
-    code: str
-    status: Status
-    error: str | None
-    metrics: dict[str, Metric]
-    environment: msgspec.Raw
-    started: str
-    duration_s: float
-    plan: msgspec.Raw
-    predictions: PredictionsFile | None = None
+    def _shared(self, part: T) -> T:
+        """Return a part of a record, or that of an earlier record which is the same."""
+        known: T = self._known.setdefault((type(part), msgspec.msgpack.encode(part)), part)
+        return known
 
 
 class _Samples(msgspec.Struct):
@@ -231,32 +172,6 @@ class _Samples(msgspec.Struct):
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]
-
-
-def _folders(root: Path, files: Iterable[Path] | None) -> dict[tuple[str, str], list[Path]]:
-    """Study and budget -> files, sorted, as the folders say."""
-    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    if files is not None:
-        for path in sorted(files):
-            found[path.parent.parent.name, path.parent.name].append(path)
-        return found
-    for machine in _subfolders(root):
-        for study in _subfolders(machine):
-            for budget in _subfolders(study):
-                with os.scandir(budget) as entries:  # iterdir makes a Path of every file beside
-                    names = sorted(each.name for each in entries if each.name.endswith(".json"))
-                if names:
-                    found[study.name, budget.name] += [budget / name for name in names]
-    return found
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            folders = (entry for entry in entries if not entry.name.startswith("."))
-            return sorted(Path(entry.path) for entry in folders if entry.is_dir())
-    except OSError:
-        return []
 
 
 def _choose(

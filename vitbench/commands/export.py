@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitbench.commands.exit_codes import DAMAGED, FINE
+from vitbench.commands.outputs import with_damage
 from vitbench.errors import InputError
+from vitbench.files import write_output
 
 
 def add(verbs: Any) -> None:
@@ -38,26 +39,32 @@ def _pytest_benchmark(options: argparse.Namespace) -> int:
 
     shelf = Shelf(options.results, studies=options.study)
     storage = options.output or Path(".benchmarks")
-    for path in export_times(shelf, storage, tag=options.tag):
-        print(path)
-    print(f"next: pytest-benchmark --storage {storage} compare", file=sys.stderr)
-    return DAMAGED if shelf.damaged else FINE
+
+    def export() -> None:
+        for path in export_times(shelf, storage, tag=options.tag):
+            print(path)
+        print(f"next: pytest-benchmark --storage {storage} compare", file=sys.stderr)
+
+    return with_damage(shelf.damaged, export)
 
 
 def _frame(options: argparse.Namespace, default: str) -> int:
-    from vitbench.exchange.frame import load, write_csv, write_parquet
+    from vitbench.exchange.frame import make_frame, to_csv, to_parquet
+    from vitbench.reading import Shelf
 
     path = options.output or Path(default)
-    frame = load(options.results, studies=options.study)
-    try:
-        if options.format == "parquet":
-            write_parquet(frame, path)
-        else:
-            write_csv(frame, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    print(path)
-    return FINE
+    shelf = Shelf(options.results, studies=options.study)
+
+    def export() -> None:
+        frame = make_frame(shelf)
+        data = to_parquet(frame) if options.format == "parquet" else to_csv(frame)
+        try:
+            write_output(path, data)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        print(path)
+
+    return with_damage(shelf.damaged, export)
 
 
 def _track(options: argparse.Namespace) -> int:
@@ -65,12 +72,15 @@ def _track(options: argparse.Namespace) -> int:
     from vitbench.reading import Shelf
 
     shelf = Shelf(options.results, studies=options.study)
-    records = [shelf.whole(shelved) for shelved in shelf.read()]
-    if not records:
-        raise InputError(f"no records under {options.results}")
-    then = track(records, tracker=options.format, results=options.output or options.results)
-    print(f"{len(records)} runs · next: {then}")
-    return DAMAGED if shelf.damaged else FINE
+
+    def export() -> None:
+        records = [shelf.whole(shelved) for shelved in shelf.read()]
+        if not records:
+            raise InputError(f"no records under {options.results}")
+        then = track(records, tracker=options.format, results=options.output or options.results)
+        print(f"{len(records)} runs · next: {then}")
+
+    return with_damage(shelf.damaged, export)
 
 
 WRITERS: dict[str, Callable[[argparse.Namespace], int]] = {

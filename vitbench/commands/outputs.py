@@ -1,14 +1,17 @@
-"""What a gate is written to, for every verb that ends in one."""
+"""How verbs end: with what a gate is written to, or with the records that could not be read."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vitbench.commands.exit_codes import DAMAGED, FINE
 from vitbench.errors import InputError
+from vitbench.files import write_output
 
 if TYPE_CHECKING:
     from vitbench.compare import Gate
@@ -55,8 +58,26 @@ def deliver(gate: Gate, options: argparse.Namespace) -> int:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        write_output(path, text.encode())
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; name another file"
         ) from error
+
+
+def with_damage(damaged: Mapping[Path, str], work: Callable[[], None]) -> int:
+    """Do a verb's work, then name the records that were set apart; returns the exit code.
+
+    damaged: file -> what is wrong with it, filled while the work is done. Where all that is
+        wanted is damaged, there may be nothing to work with, which is then no wrong usage.
+    """
+    try:
+        work()
+    except InputError as error:
+        if not damaged:
+            raise
+        print(f"vitbench: {error}", file=sys.stderr)
+    finally:
+        for path, reason in damaged.items():
+            print(f"damaged record: {path}: {reason}", file=sys.stderr)
+    return DAMAGED if damaged else FINE

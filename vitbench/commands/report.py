@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from vitbench.commands.exit_codes import DAMAGED, FINE
+from vitbench.commands.outputs import with_damage
 
 
 def add(verbs: Any) -> None:
@@ -29,10 +28,4 @@ def _report(options: argparse.Namespace) -> int:
     from vitbench.report.page import write_report
 
     shelf = Shelf(options.results, studies=options.study)
-    try:
-        page = write_report(shelf, options.output)
-    finally:
-        for path, reason in shelf.damaged.items():
-            print(f"damaged record: {path}: {reason}", file=sys.stderr)
-    print(page)
-    return DAMAGED if shelf.damaged else FINE
+    return with_damage(shelf.damaged, lambda: print(write_report(shelf, options.output)))

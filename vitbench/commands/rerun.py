@@ -28,13 +28,14 @@ def _rerun(options: argparse.Namespace) -> int:
     """Run a record's case again and say in which metrics it differs."""
     from vitbench import device
     from vitbench.case import Case
+    from vitbench.files import read_regular
     from vitbench.imports import with_parts
-    from vitbench.records import DamagedRecordError, Record
+    from vitbench.records import MOST_BYTES, DamagedRecordError, Record
     from vitbench.run import run, run_fused
 
     do_imports(options)
     try:
-        record = Record.from_bytes(options.record.read_bytes())
+        record = Record.from_bytes(read_regular(options.record, most=MOST_BYTES))
     except OSError as error:
         raise InputError(f"cannot read {options.record}: {error.strerror}") from error
     except DamagedRecordError as error:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import functools
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vitbench.commands.exit_codes import DAMAGED, FINE
-from vitbench.errors import InputError
+from vitbench.commands.outputs import with_damage
+from vitbench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from vitbench.reading import Shelf
 
 WIDEST = 120
+Written = tuple[str, list[str], dict[Path, str]]
+"""A budget, the tables of one of its studies, and what is damaged there."""
 
 
 def add(verbs: Any) -> None:
@@ -25,12 +30,17 @@ def add(verbs: Any) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from vitbench.errors import nearest
     from vitbench.reading import Shelf
 
     shelf = Shelf(options.results, studies=options.study or None)
     width = min(WIDEST, max(60, shutil.get_terminal_size((100, 24)).columns)) - 1
     write = functools.partial(_write, root=options.results, budget=options.budget, width=width)
+    return with_damage(shelf.damaged, lambda: _print(shelf, write, options))
+
+
+def _print(
+    shelf: Shelf, write: Callable[[list[Path]], Written], options: argparse.Namespace
+) -> None:
     shown, budgets = 0, set()
     for budget, texts, damaged in shelf.shared_out(write):
         budgets.add(budget)
@@ -38,9 +48,7 @@ def _show(options: argparse.Namespace) -> int:
         for text in texts:
             print(("\n" if shown else "") + text)
             shown += 1
-    for path, reason in shelf.damaged.items():
-        print(f"damaged record: {path}: {reason}", file=sys.stderr)
-    if not shown and budgets:
+    if not shown and budgets and options.budget not in budgets:
         raise InputError(
             f"no records of budget {options.budget!r}; {nearest(options.budget, budgets)}"
         )
@@ -49,12 +57,9 @@ def _show(options: argparse.Namespace) -> int:
             f"no records under {options.results}; make some with: pytest studies -k posemb "
             f"--study-results {options.results}"
         )
-    return DAMAGED if shelf.damaged else FINE
 
 
-def _write(
-    paths: list[Path], *, root: Path, budget: str | None, width: int
-) -> tuple[str, list[str], dict[Path, str]]:
+def _write(paths: list[Path], *, root: Path, budget: str | None, width: int) -> Written:
     """Write the tables of one study and budget; returns the budget, the tables, and damage."""
     from vitbench.reading import Shelf
     from vitbench.report.summary import build_tables

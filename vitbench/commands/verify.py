@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vitbench.commands.exit_codes import FINE, FOUND
+from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
 
 
 def add(verbs: Any) -> None:
@@ -14,7 +14,8 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "verify",
         help="recompute every number of a report from its records",
-        description="Exit codes: 0 every number follows from the records, 1 some do not, 2 usage.",
+        description="Exit codes: 0 every number follows from the records, 1 some do not, "
+        "13 damaged records, 2 usage.",
     )
     parser.add_argument("report", type=Path, metavar="REPORT", help="the page, or its folder")
     parser.add_argument("results", nargs="?", default="results", type=Path, metavar="RESULTS")
@@ -34,6 +35,6 @@ def _verify(options: argparse.Namespace) -> int:
     what = f"{found.records} records, {found.numbers} numbers, {found.files} files beside the page"
     if found.findings:
         print(f"not verified: {len(found.findings)} found wrong in {what}")
-        return FOUND
+        return DAMAGED if found.damaged else FOUND
     print(f"verified: {what}")
-    return FINE
+    return DAMAGED if found.damaged else FINE

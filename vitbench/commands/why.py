@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from vitbench.commands.exit_codes import DAMAGED, FINE
+from vitbench.commands.outputs import with_damage
 from vitbench.errors import InputError
 
 
@@ -28,8 +27,9 @@ def _why(options: argparse.Namespace) -> int:
     if not len(Shelf(options.results)):
         raise InputError(f"no records under {options.results}; name their folder with --results")
     shelf = Shelf(options.results, studies=[options.study])
-    told = explain(shelf, study=options.study, arm=options.arm, metric=options.metric)
-    print("\n\n".join(told))
-    for path, reason in shelf.damaged.items():
-        print(f"damaged record: {path}: {reason}", file=sys.stderr)
-    return DAMAGED if shelf.damaged else FINE
+
+    def tell() -> None:
+        told = explain(shelf, study=options.study, arm=options.arm, metric=options.metric)
+        print("\n\n".join(told))
+
+    return with_damage(shelf.damaged, tell)

@@ -175,6 +175,7 @@ def read_all(store: Store, *, damaged: list[str]) -> list[Record]:
             records.append(store.read(path))
         except DamagedRecordError as error:
             damaged.append(str(error))
+    damaged += [f"{folder}: {reason}" for folder, reason in store.unreadable.items()]
     return records
 
 

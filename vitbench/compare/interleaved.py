@@ -67,6 +67,7 @@ def _judge(ratios: Values, *, margin: float) -> Comparison:
         half_width=half_width,
         confidence=CONFIDENCE,
         ends=ends,
+        over="rounds",
     )
     return Comparison(
         difference=estimate,

@@ -231,7 +231,8 @@ def _statistics(gate: Gate) -> list[str]:
         said.append(
             "[ ] are 95 % Student t intervals of paired differences over seeds, widened by Holm "
             f"over the comparisons of each kind ({', '.join(parts)}). worse: [ ] on the bad side of "
-            "0 and not inside ±margin; equivalent: inside."
+            "0 and not inside ±margin; equivalent: inside. In each kind, any verdict is wrongly worse or "
+            "better in at most 5 % of comparisons of two stores, and any wrongly equivalent in at most 5 %."
         )
     if any(_is_unanimous(finding) for finding in gate.findings):
         said.append(
@@ -243,8 +244,8 @@ def _statistics(gate: Gate) -> list[str]:
     if any(finding.rounds for finding in timed):
         said.append(
             "Latency: both codes in the same rounds, in random order, on one core; [ ] are 95 % "
-            "intervals of the median ratio. An alarm needs a second block of rounds, in other processes, "
-            "that says the same."
+            "intervals of the median ratio, each by itself: one is wrongly equivalent in at most 5 % of "
+            "comparisons. An alarm needs a second block of rounds, in other processes, that says the same."
         )
     if any(not finding.rounds for finding in timed):
         said.append(

@@ -37,6 +37,9 @@ TRANSLATE_SHARE = 0.1
 JITTER = 0.4
 """By how much of themselves brightness, contrast and saturation may change."""
 
+ERASED_SHARES, ERASED_RATIOS = (0.02, 0.33), (0.3, 3.3)
+"""Of an erased box: its area of the image's, and its height of its width; torchvision's."""
+
 GREY = 128
 """What is cut out becomes this."""
 
@@ -153,13 +156,14 @@ def cutout(images: Tensor, *, generator: torch.Generator) -> Tensor:
 def random_erasing(images: Tensor, *, generator: torch.Generator) -> Tensor:
     """Fill a box of half of the images with noise (arXiv:1708.04896).
 
-    Its area is 2 to 40 % of the image's, its height 0.3 to 1/0.3 of its width, on a logarithmic
-    scale, as in torchvision. The first of ten draws that fits into the image is taken; where
-    none does, the image stays.
+    Its area is 2 to 33 % of the image's, its height 0.3 to 3.3 of its width, on a logarithmic
+    scale, as by torchvision's RandomErasing. The first of ten draws that fits into the image is
+    taken; where none does, the image stays.
     """
     b, c, h, w = images.shape
-    area = h * w * (0.02 + 0.38 * shares((10, b), generator=generator))
-    ratio = torch.exp(math.log(0.3) * (2 * shares((10, b), generator=generator) - 1))
+    (least, most), (low, high) = ERASED_SHARES, map(math.log, ERASED_RATIOS)
+    area = h * w * (least + (most - least) * shares((10, b), generator=generator))
+    ratio = torch.exp(low + (high - low) * shares((10, b), generator=generator))
     heights, widths = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (heights < h) & (widths < w)
     first = fits.int().argmax(0, keepdim=True)

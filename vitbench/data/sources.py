@@ -275,12 +275,12 @@ class Stl10:
 
 @DATASETS.register("imagefolder")
 class ImageFolder:
-    """One folder per class, as `imagefolder:PATH`; see `vitbench.data.photos`."""
+    """One folder per class, as `imagefolder:PATH`; see `vitbench.data.photo_folders`."""
 
     @staticmethod
     def facts(config: DataConfig) -> DatasetFacts:
         """`image_px` or 64 px, as many classes as folders; names, sizes and times as fingerprint."""
-        from vitbench.data.photos import find_photos
+        from vitbench.data.photo_folders import find_photos
 
         photos = find_photos(config.argument)
         side = config.image_px or 64
@@ -293,7 +293,8 @@ class ImageFolder:
     @staticmethod
     def load(config: DataConfig, *, split: Part, folder: Path) -> Split:
         """Read the photos, cropped to a square; those that cannot be read are named in a warning."""
-        from vitbench.data.photos import find_photos, read_photos
+        from vitbench.data.photo_folders import find_photos
+        from vitbench.data.photos import read_photos
 
         photos = find_photos(config.argument)
         images, labels = read_photos(photos, split=split, side_px=config.image_px or 64)

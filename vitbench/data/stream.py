@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,8 +13,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitbench.configs.data import DataConfig
-from vitbench.data.photos import Photo, all_or_test, find_photos, open_photo, report_broken
+from vitbench.data.photo_folders import Photo, find_photos
+from vitbench.data.photos import all_or_test, report_broken, report_passed_over
 from vitbench.data.sources import Split, even_subset, load_split
+from vitbench.image_files import open_image, without_remarks
 
 WORKERS = 4
 """Threads that decode; Pillow decodes without holding the interpreter."""
@@ -75,10 +76,7 @@ class Stream:
             waiting: list[tuple[int, Tensor]] = []
             for start in range(0, len(self), batch_size):
                 chosen = range(start, min(start + batch_size, len(self)))
-                with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # Pillow's remarks on odd files that it can read
+                with without_remarks():
                     results = list(pool.map(prepared, chosen))
                 for index, result in zip(chosen, results, strict=True):
                     if isinstance(result, str):
@@ -104,7 +102,8 @@ class Stream:
         returns: (m, side, side, 3) uint8, the middle of each picture; side is the median of the
             pictures' shorter sides, at most 96 px
         """
-        opened = [(place, self.open(place)) for place in places]
+        with without_remarks():
+            opened = [(place, self.open(place)) for place in places]
         found = [(place, each) for place, each in opened if not isinstance(each, str)]
         sides = sorted(min(picture.size) for _, picture in found)
         side = min(THUMBNAIL_PX, sides[len(sides) // 2])
@@ -159,6 +158,7 @@ def _picture(split: Split, index: int) -> Image.Image:
 
 def _photos(config: DataConfig, *, held_out: bool) -> Stream:
     photos = find_photos(config.argument)
+    report_passed_over(photos)
     chosen: list[Photo] = all_or_test(photos, held_out=held_out)
     labels = torch.tensor([photo.label for photo in chosen])
     if config.test_images is not None and config.test_images < len(chosen):
@@ -169,5 +169,5 @@ def _photos(config: DataConfig, *, held_out: bool) -> Stream:
         class_names=photos.class_names,
         labels=labels,
         names=[photo.name for photo in chosen],
-        open=lambda index: open_photo(chosen[index].path),
+        open=lambda index: open_image(chosen[index].path),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +32,23 @@ def load(
     studies: names, None for all
     samples: names of series that are wanted too, each as a column of lists (`train_loss` as
         `samples.train_loss`)
-    raises: InputError when there are no records, or pandas is not installed
+    raises: InputError when there are no records, or pandas is not installed; a warning names each
+        damaged record, which is left out
     """
+    shelf = Shelf(results, studies=studies)
+    try:
+        return make_frame(shelf, samples=samples)
+    finally:
+        for path, reason in shelf.damaged.items():
+            warnings.warn(f"damaged record left out: {path}: {reason}", stacklevel=2)
+
+
+def make_frame(shelf: Shelf, *, samples: Iterable[str] = ()) -> pd.DataFrame:
+    """Return the records of a shelf as `load` does."""
     try:
         import pandas as pd
     except ImportError:
         raise InputError("a frame needs pandas; install it with: pip install pandas") from None
-    shelf = Shelf(results, studies=studies)
     wanted, units = tuple(samples), {}
     rows = []
     for group in shelf.groups():
@@ -45,7 +57,7 @@ def load(
             series = shelf.samples(shelved) if wanted else {}
             rows.append(_row(shelved) | {f"samples.{name}": series.get(name) for name in wanted})
     if not rows:
-        raise InputError(f"no records under {results}; make some with: pytest studies -k posemb")
+        raise InputError(f"no records under {shelf.root}; make some with: pytest studies -k posemb")
     frame = pd.DataFrame(rows)
     frame["started"] = pd.to_datetime(frame["started"], utc=True)
     front = [name for name in frame.columns if "." not in name and name not in units]
@@ -56,21 +68,20 @@ def load(
     return frame
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame as CSV; no text of it becomes a formula of a spreadsheet."""
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """Return a frame as CSV; no text of it becomes a formula of a spreadsheet."""
     plain = frame.rename(columns=as_text)
     for name in [each for each in plain.columns if not _is_number(plain[each])]:
         plain[name] = plain[name].map(as_text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain.to_csv(path, index=False)
+    return bytes(plain.to_csv(index=False), encoding="utf-8")
 
 
 def _is_number(column: pd.Series[Any]) -> bool:
     return column.dtype.kind in "biufcM"
 
 
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame as Parquet; a column of several types is written as text.
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """Return a frame as Parquet; a column of several types is written as text.
 
     raises: InputError when pyarrow is not installed
     """
@@ -83,8 +94,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         kinds = {type(value) for value in plain[name] if value is not None and value == value}
         if len(kinds) > 1:
             plain[name] = [None if value is None else str(value) for value in plain[name]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain.to_parquet(path, index=False)
+    buffer = io.BytesIO()
+    plain.to_parquet(buffer, index=False)
+    return buffer.getvalue()
 
 
 def _row(shelved: Shelved) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vitbench.device import generator
 from vitbench.interpret.attribution import gradient_rollout, transformer_attribution
 from vitbench.interpret.capture import Capture
 from vitbench.interpret.occlusion import occlusion_map
-from vitbench.interpret.rollout import attention_rollout, signed_rollout
+from vitbench.interpret.rollout import attention_rollout, signed_rollout, vit_explain_rollout
 from vitbench.interpret.signed import Mode
 from vitbench.registry import MAPS
 
@@ -71,7 +71,10 @@ class Rollout(Map):
 
 @MAPS.register("rollout_discard")
 class RolloutDiscard(Map):
-    """Attention rollout of the heads' maxima, of which the lowest nine tenths are dropped."""
+    """Attention rollout of the heads' maxima, of which the lowest nine tenths are dropped.
+
+    Rows are divided by their sums before the identity is added; `rollout_vit_explain` does it after.
+    """
 
     def __call__(self, capture: Capture, *, mode: Mode, first_image: int) -> Tensor:
         layout = capture.layout
@@ -83,6 +86,16 @@ class RolloutDiscard(Map):
             readers=layout.readers(),
         )
         return layout.to_grid(rolled)
+
+
+@MAPS.register("rollout_vit_explain")
+class RolloutVitExplain(Map):
+    """The same in the order of jacobgil's vit-explain, with which published figures were made."""
+
+    def __call__(self, capture: Capture, *, mode: Mode, first_image: int) -> Tensor:
+        layout = capture.layout
+        rolled = vit_explain_rollout(capture.maps(mode), fusion="max", discard_ratio=0.9)
+        return layout.read(rolled)
 
 
 @MAPS.register("gradient_rollout")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitbench.errors import InputError
+from vitbench.image_files import NO_IMAGE, open_image, without_remarks
 from vitbench.interpret.encoders import Encoder
 
 
@@ -35,19 +36,14 @@ def read_photograph(path: Path, encoder: Encoder, *, image_px: int | None = None
             f"--image-px is {image_px}, smaller than a patch of {encoder.name}; expected {patch} "
             "or more"
         )
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd files that it can read
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image; expected JPEG, PNG or the like") from error
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image {path}") from error
-    except Exception as error:  # a damaged file makes a decoder raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise InputError(f"{path} cannot be read as an image: {reason}") from error
+    with without_remarks():
+        upright = open_image(path)
+    if isinstance(upright, str):
+        if not path.exists():
+            raise InputError(f"there is no image {path}")
+        if upright == NO_IMAGE:
+            raise InputError(f"{path} is not an image; expected JPEG, PNG or the like")
+        raise InputError(f"{path} cannot be read as an image: {upright}")
     if min(upright.size) < patch:
         raise InputError(
             f"{path} has {upright.height}×{upright.width} px, smaller than a patch of "

@@ -40,8 +40,10 @@ def attention_rollout(
     returns: (b, n, n), each row sums to 1; with readers (b, m, n) or (b, n)
     raises: InputError for negative attention, or numbers out of range
     source: arXiv:2005.00928, section 3. Heads fused by their maximum or minimum and the lowest
-        entries discarded as in jacobgil's vit-explain, but for every image by itself, with rows
-        that sum to 1 also then, and with the whole column of the class token kept
+        entries discarded as in jacobgil's vit-explain, but for every image by itself, with the
+        whole column of the class token kept, and with rows that are divided by their sums before
+        they are mixed with the identity, so that `residual` is what bypasses attention also then.
+        Its own order, for figures that were made with it, is `vit_explain_rollout`
     """
     prepared = (
         discard_lowest(
@@ -50,6 +52,36 @@ def attention_rollout(
         for attention in layers
     )
     return roll(prepared, residual=residual, readers=readers)
+
+
+def vit_explain_rollout(
+    layers: Iterable[Tensor], *, fusion: Fusion = "max", discard_ratio: float = 0.9
+) -> Tensor:
+    """Follow attention in the order of vit-explain, which published figures were made with.
+
+    The step of a layer is `(M + I) / 2`, M being its fused map with its floor(ratio · n²) lowest
+    entries, but for the first of all, set to 0; then each column, not row, is divided by the sum
+    of the row of the same token. With the mean over heads and nothing discarded this is
+    `attention_rollout`; else it differs, and rows do not sum to 1.
+
+    layers, fusion, discard_ratio: as those of `attention_rollout`
+    returns: (b, n, n), non-negative; every image by itself
+    source: `rollout` in jacobgil's vit-explain, vit_rollout.py
+    """
+    rolled: Tensor | None = None
+    _check_ratio(discard_ratio)
+    for attention in layers:
+        fused = fuse_heads(attention, fusion=fusion)
+        flat = fused.flatten(1)
+        lowest = flat.topk(int(discard_ratio * flat.shape[1]), largest=False).indices
+        kept = flat.scatter(1, lowest, 0.0)
+        kept[:, 0] = flat[:, 0]
+        step = (kept.view_as(fused) + torch.eye(fused.shape[-1]).to(fused)) / 2
+        step = step / step.sum(dim=-1)[:, None, :]
+        rolled = step if rolled is None else step @ rolled
+    if rolled is None:
+        raise InputError("attention of no layer; expected that of one or more")
+    return rolled
 
 
 def signed_rollout(
@@ -99,14 +131,18 @@ def discard_lowest(fused: Tensor, *, ratio: float, kept_columns: int = 1) -> Ten
     ratio: in [0, 1)
     returns: (b, n, n); `fused` itself where nothing is to be discarded
     """
-    if not 0 <= ratio < 1:
-        raise InputError(f"discard ratio is {ratio}; expected at least 0, less than 1")
+    _check_ratio(ratio)
     count = math.floor(ratio * fused.shape[-1] ** 2)
     if count == 0:
         return fused
     dropped = fused < _place(fused.flatten(1), count)[:, None, None]
     dropped[:, :, :kept_columns] = False
     return fused.masked_fill(dropped, 0.0)
+
+
+def _check_ratio(ratio: float) -> None:
+    if not 0 <= ratio < 1:
+        raise InputError(f"discard ratio is {ratio}; expected at least 0, less than 1")
 
 
 def roll(fused: Iterable[Tensor], *, residual: float, readers: Tensor | None = None) -> Tensor:

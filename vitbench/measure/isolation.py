@@ -19,7 +19,7 @@ import torch
 from vitbench import device as devices
 from vitbench.errors import InputError
 from vitbench.lifeline import end_with
-from vitbench.measure.memory import peak_mib, reserved_mib, reset_peak
+from vitbench.measure.memory import AddedMemory, reserved_mib
 from vitbench.records import Metric
 
 CHILD = """
@@ -202,15 +202,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         devices.set_threads(request["threads"])
         function = getattr(importlib.import_module(request["module"]), request["function"])
         torch.ones(2**20).sum()  # what a first operation loads and starts is not the function's
-        reset_peak(device)
-        start, _ = peak_mib(device)
+        memory = AddedMemory.start(device)
         value = function(**request["arguments"])
         json.dumps(value, allow_nan=False)
     except Exception as error:
         return {"error": _describe(error)}
-    peak, reason = peak_mib(device)
-    above = None if peak is None or start is None else max(0.0, peak - start)
-    return {"value": value, "peak": (above, reason), "reserved": reserved_mib(device)}
+    return {"value": value, "peak": memory.mib(), "reserved": reserved_mib(device)}
 
 
 def _describe(error: Exception) -> dict[str, str]:

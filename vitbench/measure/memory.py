@@ -7,12 +7,15 @@ import gc
 import re
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
+RESET_WITHIN_MIB = 8.0
+"""Between a peak that was just reset and what is held; a system that resets nothing leaves more."""
 
 
 def reset_peak(device: str) -> None:
@@ -32,6 +35,37 @@ def reset_peak(device: str) -> None:
             CLEAR_REFS.write_text("5")  # proc(5): resets VmHWM to the present size
 
 
+@dataclass(frozen=True, kw_only=True)
+class AddedMemory:
+    """The most memory that is held at once from a moment on, beyond what was held at it, MiB.
+
+    What the process held (interpreter, libraries, data) is the same whatever a case does, and
+    would hide what the case needs.
+    before: what was held; None where that cannot be told, for the reason
+    """
+
+    device: str
+    before: float | None
+    reason: str | None
+
+    @classmethod
+    def start(cls, device: str) -> AddedMemory:
+        """Start a measurement: what is held now counts no more."""
+        reset_peak(device)
+        before, reason = peak_mib(device)
+        held = None if device.startswith("cuda") else _status_mib("VmRSS")
+        if before is not None and held is not None and before > held + RESET_WITHIN_MIB:
+            before, reason = None, "the system does not reset the peak of a process"
+        return cls(device=device, before=before, reason=reason)
+
+    def mib(self) -> tuple[float | None, str | None]:
+        """Return the most that was added at once until now, or None and the reason."""
+        if self.before is None:
+            return None, self.reason
+        peak, reason = peak_mib(self.device)
+        return (None if peak is None else max(0.0, peak - self.before)), reason
+
+
 def peak_mib(device: str) -> tuple[float | None, str | None]:
     """Return the peak since `reset_peak` in MiB, or None and the reason.
 
@@ -41,13 +75,17 @@ def peak_mib(device: str) -> tuple[float | None, str | None]:
     """
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20, None
+    peak = _status_mib("VmHWM")
+    return peak, None if peak else f"{sys.platform} does not tell the peak of a process"
+
+
+def _status_mib(name: str) -> float | None:
+    """Return a figure of this process that the system keeps, or None where it does not."""
     try:
-        match = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
     except OSError:
-        match = None
-    if match is None:
-        return None, f"{sys.platform} does not tell the peak of a process"
-    return int(match[1]) / 2**10, None
+        return None
+    return None if found is None else int(found[1]) / 2**10
 
 
 def reserved_mib(device: str) -> tuple[float | None, str | None]:

@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from vitbench.errors import InputError, nearest
+from vitbench.image_files import to_rgb
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -44,8 +45,9 @@ class Preprocessing:
 
         image: a PIL image, or uint8 (…, c, h, w); a picture of one channel is made grey RGB
         returns: (…, 3, *crop_px), float32
+        raises: InputError as `to_rgb`
         """
-        pixels = image.convert("RGB") if isinstance(image, Image.Image) else image
+        pixels = to_rgb(image) if isinstance(image, Image.Image) else image
         size = [self.resize_px] if isinstance(self.resize_px, int) else list(self.resize_px)
         resized = F.resize(pixels, size, InterpolationMode(self.interpolation), antialias=True)
         cropped: Any = F.center_crop(resized, list(self.crop_px))

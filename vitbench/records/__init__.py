@@ -11,9 +11,10 @@ from vitbench.records.record import (
     json_schema,
     record_stem,
 )
-from vitbench.records.store import Store
+from vitbench.records.store import MOST_BYTES, Store
 
 __all__ = [
+    "MOST_BYTES",
     "SCHEMA",
     "DamagedRecordError",
     "Metric",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,13 +34,15 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Pictures:
-        """Decode what `to_bytes` gave."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(
-                images=arrays["images"],
-                index=arrays["index"],
-                class_names=tuple(map(str, arrays["class_names"])),
-            )
+        """Decode what `to_bytes` gave; raises ValueError for anything else."""
+        found = _unpack(data, {"images": ("u1", 4), "index": ("u4", 1), "class_names": ("U", 1)})
+        images, index = found["images"], found["index"]
+        if images.shape[1:2] != images.shape[2:3] or images.shape[3] != 3:
+            raise ValueError(f"pictures of shape {images.shape}; expected (m, side, side, 3)")
+        if index.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} pictures, but {len(index)} places")
+        names = tuple(map(str, found["class_names"]))
+        return cls(images=images, index=index, class_names=names)
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +79,27 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Predictions:
-        """Decode what `to_bytes` gave."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(**{name: arrays[name] for name in arrays.files})
+        """Decode what `to_bytes` gave; raises ValueError for anything else."""
+        found = _unpack(
+            data,
+            {"predicted": ("u2", 1), "target": ("u2", 1), "confidence": ("f2", 1)},
+            optional={"top": ("u2", 2), "top_confidence": ("f2", 2), "names": ("U", 1)},
+        )
+        shapes = {name: array.shape for name, array in found.items()}
+        lengths = {shape[0] for shape in shapes.values()}
+        if len(lengths) > 1 or shapes.get("top") != shapes.get("top_confidence"):
+            raise ValueError(f"arrays whose shapes do not fit each other: {shapes}")
+        for name in ("confidence", "top_confidence"):
+            if name in found and not ((found[name] >= 0) & (found[name] <= 1)).all():
+                raise ValueError(f"{name} is not between 0 and 1")
+        return cls(
+            predicted=found["predicted"],
+            target=found["target"],
+            confidence=found["confidence"],
+            top=found.get("top"),
+            top_confidence=found.get("top_confidence"),
+            names=found.get("names"),
+        )
 
 
 def predictions_name(stem: str, data: bytes) -> str:
@@ -94,3 +116,30 @@ def _npz(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+MOST_BYTES = 2**30
+"""Arrays are not unpacked to more."""
+Kinds = Mapping[str, tuple[str, int]]
+"""Array -> type, and number of axes."""
+
+
+def _unpack(data: bytes, kinds: Kinds, *, optional: Kinds = {}) -> dict[str, np.ndarray]:
+    """Read arrays from NPZ, others left out; raises ValueError where they are not these."""
+    wanted = {**kinds, **optional}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            size = sum(each.file_size for each in packed.infolist())
+        if size > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes when unpacked; expected at most {MOST_BYTES:,}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            found = {name: np.asarray(arrays[name]) for name in arrays.files if name in wanted}
+    except Exception as error:  # numpy, zipfile and zlib have a dozen for the bytes of others
+        raise ValueError(f"not arrays: {error}") from error
+    for name, array in found.items():
+        kind, axes = wanted[name]
+        if array.ndim != axes or kind not in (array.dtype.kind, array.dtype.str[1:]):
+            raise ValueError(f"{name} is {array.dtype} with {array.ndim} axes; not {kind}, {axes}")
+    if missing := kinds.keys() - found.keys():
+        raise ValueError(f"no {', '.join(sorted(missing))}")
+    return found

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from vitbench.errors import InputError, nearest
+from vitbench.records.content import (
+    Name,
+    Seconds,
+    Seed,
+    Sha256,
+    check_about,
+    check_case,
+    check_environment,
+    check_plan,
+    check_series,
+    check_size,
+    check_started,
+    content_digest,
+)
 from vitbench.study import Plan
 
 SCHEMA = "vitbench.record/1"
@@ -17,7 +31,15 @@ Status = Literal["ok", "failed", "oom", "timeout", "skipped"]
 
 
 class DamagedRecordError(Exception):
-    """A file that should be a record cannot be read as one."""
+    """A file that should be a record, or lie beside one, cannot be read as such.
+
+    reason: what is wrong, without the path of the file
+    """
+
+    def __init__(self, reason: str, *, path: Path | None = None) -> None:
+        reason = " ".join(reason.splitlines())  # it may quote the file
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason = reason
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,8 +51,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"metric value {self.value} is not finite; give None and the reason")
+        if self.value is not None:
+            check_size(self.value, path="the value of a metric")
         if self.value is None and not self.reason:
             raise ValueError("a metric without a value needs the reason")
 
@@ -41,9 +63,9 @@ class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     pictures: file of some of the images, named by the SHA-256 of its bytes
     """
 
-    file: str
-    sha256: str
-    pictures: str | None = None
+    file: Name
+    sha256: Sha256
+    pictures: Name | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +81,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     study: str
     arm: str
-    seed: int
+    seed: Seed
     budget: str
     case: dict[str, Any]
     key: str
@@ -70,7 +92,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     samples: dict[str, list[float]]
     environment: dict[str, Any]
     started: str
-    duration_s: float
+    duration_s: Seconds
     plan: Plan
     predictions: PredictionsFile | None = None
     about: dict[str, Any] | None = None
@@ -78,13 +100,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, series in self.samples.items():
-            if not all(map(math.isfinite, series)):
-                raise ValueError(f"samples {name!r} are not all finite")
+            check_series(series, path=f"samples {name!r}")
         if (self.status == "ok") != (self.error is None):
             raise ValueError(f"status {self.status!r} with error {self.error!r}")
         for part in (self.environment.get("machine"), self.study, self.budget, self.arm):
             if not isinstance(part, str) or part in ("", ".", "..") or set(part) & set("/\\\0"):
                 raise ValueError(f"{part!r} cannot be part of a record's path")
+        check_case(self.case)
+        check_environment(self.environment)
+        check_about(self.about)
+        check_started(self.started)
+        check_plan(self.plan)
 
     def __repr__(self) -> str:
         """Say which record it is; pytest prints this where an assertion on it fails."""
@@ -110,28 +136,32 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return record_stem(arm=self.arm, seed=self.seed, key=self.key)
 
     def to_bytes(self) -> bytes:
-        """Encode as JSON, one field a line; raises ValueError for NaN and infinity anywhere."""
+        """Encode as JSON, one field a line, the digest last; raises ValueError for NaN and infinity."""
         fields = msgspec.to_builtins(self)
         if self.about is None:  # as before there was such a field
             del fields["about"]
         order = ["schema", *(name for name in fields if name != "schema")]
-        lines = (
+        lines = ",\n ".join(
             f'"{name}": '
             + json.dumps(fields[name], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             for name in order
         )
-        text = "{" + ",\n ".join(lines) + "}\n"
-        return text.encode(errors="replace")  # a file name that is not UTF-8 must not lose a run
+        text = lines.encode(errors="replace")  # a file name that is not UTF-8 must not lose a run
+        digest = content_digest(msgspec.json.decode(b"{" + text + b"}"))
+        return b"{" + text + f',\n "digest": "{digest}"}}\n'.encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
         """Decode a record, which ends with a line break, as every whole file does.
 
+        Records made before there was a digest have none; nothing else is read that does not
+        have the digest of its content.
         raises: InputError for one of a newer schema, DamagedRecordError for anything
             that is not a record
         """
         try:
-            schema = msgspec.json.decode(data, type=_Schema).schema
+            value = msgspec.json.decode(data)
+            schema = msgspec.convert(value, _Schema).schema
             if schema != SCHEMA and re.fullmatch(r"vitbench\.record/[1-9][0-9]*", schema):
                 raise InputError(
                     f"schema {schema}; this vitbench reads {SCHEMA}, a newer reads both"
@@ -140,8 +170,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
                 raise DamagedRecordError(f"schema {schema!r} is not {SCHEMA!r}")
             if not data.endswith(b"\n"):
                 raise DamagedRecordError("the end is missing")
-            return msgspec.json.decode(data, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if value.get("digest", digest := content_digest(value)) != digest:
+                raise DamagedRecordError(
+                    "changed since it was made: the digest is of other content"
+                )
+            return msgspec.convert(value, cls)
+        except InputError:
+            raise
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             raise DamagedRecordError(str(error)) from error
 
 
@@ -159,5 +195,6 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Record)
     record = schema["$defs"]["Record"]
     record["properties"]["schema"] = {"const": SCHEMA}
+    record["properties"]["digest"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     record["required"].append("schema")
     return schema

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from vitbench.errors import InputError
-from vitbench.files import write_whole
+from vitbench.files import read_regular, write_whole
 from vitbench.lease import is_held
 from vitbench.records.claims import claim_path, claimed
 from vitbench.records.predictions import (
@@ -22,21 +24,30 @@ from vitbench.records.predictions import (
 )
 from vitbench.records.record import DamagedRecordError, PredictionsFile, Record
 
+MOST_BYTES = 2**28
+"""No record and no file beside one is larger."""
+PLACES = 3
+"""Folders between the root and a record."""
+
+T = TypeVar("T")
+
 
 class Store:
     """A folder of records: `<root>/<machine>/<study>/<budget>/<arm>-s<seed>-<key8>.json`.
 
-    Files appear whole or not at all, and a record is made by one process at a time. A record that is replaced moves to `superseded/`
-    beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
+    Files appear whole or not at all, and a record is made by one process at a time. A record that
+    is replaced moves to `superseded/` beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
 
     option: the option by which a user names another folder
     set_aside: the damaged files that this object has renamed
+    unreadable: folder -> why this object could not list it
     """
 
     def __init__(self, root: Path | str, *, option: str = "--study-results") -> None:
         self.root = Path(root)
         self._option = option
         self.set_aside: list[Path] = []
+        self.unreadable: dict[Path, str] = {}
 
     def folder(self, record: Record) -> Path:
         """Return the folder of a record."""
@@ -46,14 +57,18 @@ class Store:
         """Return the file of a record."""
         return self.folder(record) / f"{record.stem}.json"
 
-    def check_writable(self) -> None:
-        """Raise InputError unless files can be written to the store."""
+    def check_writable(self, *folders: str) -> None:
+        """Raise InputError unless files can be written to the store, or to a folder in it.
+
+        folders: machine, study and budget; made where they are missing
+        """
+        folder = self.root.joinpath(*folders)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise InputError(self._cannot_write(self.root, error)) from error
+            raise InputError(self._cannot_write(folder, error)) from error
 
     def write(self, record: Record, predictions: Predictions | None = None) -> Path:
         """Write a record, its predictions first, and return the record's path.
@@ -81,7 +96,7 @@ class Store:
     def _supersede(self, path: Path) -> None:
         """Keep a copy of the record that is about to be replaced."""
         if path.exists():
-            old = path.read_bytes()
+            old = read_regular(path, most=MOST_BYTES)
             aside = (
                 path.parent
                 / "superseded"
@@ -121,71 +136,139 @@ class Store:
     def find(self, *, machine: str, study: str, budget: str, stem: str) -> Record | None:
         """Return the record of this name, or None; a damaged one is set aside and counts as none."""
         path = self.root / machine / study / budget / f"{stem}.json"
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             record = self.read(path)
             self.predictions(record)
-        except DamagedRecordError:
-            self._set_aside(path)
+        except DamagedRecordError as error:
+            self._set_aside(path, error)
             return None
         return record
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: Path, reason: DamagedRecordError) -> None:
         """Rename a damaged record to a name that no older one has."""
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        try:
+            content = read_regular(path, most=MOST_BYTES)
+        except OSError:
+            content = str(reason).encode()
+        digest = hashlib.sha256(content).hexdigest()[:8]
         aside = path.with_name(f"{path.stem}-{digest}.corrupt")
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except OSError as error:
+            raise InputError(
+                f"cannot set aside a damaged record: {error.strerror or error}; {reason}"
+            ) from error
         self.set_aside.append(aside)
 
     def read(self, path: Path) -> Record:
         """Read one record.
 
         raises: InputError naming the file when its schema is newer, DamagedRecordError
-            when it is not a record
+            when it is not a record, or is one of another study or budget than its folder
         """
+        return self.read_with_bytes(path)[0]
+
+    def read_with_bytes(self, path: Path) -> tuple[Record, bytes]:
+        """Read one record as `read` does; returns the bytes of its file, too."""
         try:
-            return Record.from_bytes(path.read_bytes())
+            data = read_regular(path, most=MOST_BYTES)
+            record = Record.from_bytes(data)
+        except OSError as error:
+            raise DamagedRecordError(error.strerror or str(error), path=path) from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except DamagedRecordError as error:
-            raise DamagedRecordError(f"{path}: {error}") from error
+            raise DamagedRecordError(error.reason, path=path) from error
+        folders = path.relative_to(self.root).parts[:-1] if path.is_relative_to(self.root) else ()
+        if len(folders) == PLACES and folders[1:] != (record.study, record.budget):
+            raise DamagedRecordError(
+                f"a record of study {record.study}, budget {record.budget}, in the folder of others",
+                path=path,
+            )
+        return record, data
 
     def paths(self) -> Iterator[Path]:
-        """List the files of all current records, sorted."""
-        yield from sorted(self.root.glob("*/*/*/*.json"))
+        """List the files of all current records, sorted; hidden ones and folders are none."""
+        for machine in self._entries(self.root, _is_folder):
+            for study in self._entries(machine, _is_folder):
+                for budget in self._entries(study, _is_folder):
+                    yield from self._entries(budget, _may_be_record)
+
+    def _entries(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+        try:
+            with os.scandir(folder) as entries:  # iterdir makes a Path of every file beside
+                names = [entry.name for entry in entries if entry.name[0] != "." and wanted(entry)]
+        except OSError as error:
+            if os.path.lexists(folder):
+                self.unreadable[folder] = error.strerror or str(error)
+            return []
+        return [folder / name for name in sorted(names)]
 
     def predictions(self, record: Record) -> Predictions | None:
         """Read a record's predictions; None when it has none.
 
-        raises: DamagedRecordError when the file is missing or its hash differs
+        raises: DamagedRecordError when the file is missing, its hash differs, it is outside the
+            record's folder, or it holds something else
         """
         if record.predictions is None:
             return None
-        path = self.folder(record) / record.predictions.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DamagedRecordError(f"{path}: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != record.predictions.sha256:
-            raise DamagedRecordError(f"{path}: not the bytes that the record was made with")
-        return Predictions.from_bytes(data)
+        sha256 = record.predictions.sha256
+        return self._beside(
+            record,
+            record.predictions.file,
+            is_right=lambda data: hashlib.sha256(data).hexdigest() == sha256,
+            decode=Predictions.from_bytes,
+        )
 
     def pictures(self, record: Record) -> Pictures | None:
         """Read the pictures beside a record; None when it has none.
 
-        raises: DamagedRecordError when the file is missing or is not what its name says
+        raises: as `predictions`
         """
         if record.predictions is None or record.predictions.pictures is None:
             return None
-        path = self.folder(record) / Path(record.predictions.pictures).name
+        name = record.predictions.pictures
+        return self._beside(
+            record,
+            name,
+            is_right=lambda data: pictures_name(data) == name,
+            decode=Pictures.from_bytes,
+        )
+
+    def _beside(
+        self,
+        record: Record,
+        name: str,
+        *,
+        is_right: Callable[[bytes], bool],
+        decode: Callable[[bytes], T],
+    ) -> T:
+        """Read a file in a record's folder, out of which no link may lead."""
+        path = self.folder(record) / name
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DamagedRecordError(f"{path}: {error.strerror}") from error
-        if pictures_name(data) != path.name:
-            raise DamagedRecordError(f"{path}: not the bytes that it is named by")
-        return Pictures.from_bytes(data)
+            if path.resolve().parent != path.parent.resolve():
+                raise DamagedRecordError("outside the folder of its record", path=path)
+            data = read_regular(path, most=MOST_BYTES)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise DamagedRecordError(reason or str(error), path=path) from error
+        if not is_right(data):
+            raise DamagedRecordError("not the bytes that the record was made with", path=path)
+        try:
+            return decode(data)
+        except ValueError as error:
+            raise DamagedRecordError(str(error), path=path) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir()
+
+
+def _may_be_record(entry: os.DirEntry[str]) -> bool:
+    """Take files, and links that may lead nowhere; no folders, pipes and sockets."""
+    return entry.name.endswith(".json") and (entry.is_file() or entry.is_symlink())
 
 
 def _write_beside(folder: Path, stem: str, predictions: Predictions) -> PredictionsFile:

@@ -41,22 +41,38 @@ def headline(table: Table) -> str:
     what = column_title(column).rstrip(" ↑↓").removesuffix(f" {column.unit}")
     if not found:
         return "Nothing could be compared with the baseline, so there is no answer."
-    if better := found.get("better"):
-        return f"Better than {baseline} in {what}: {_listed(better, table)}."
-    open_ones = found.get("inconclusive", [])
-    said = f"No arm is better than {baseline} in {what}"
-    if open_ones:
-        needs = [row.comparison.needed_seeds for row in open_ones if row.comparison]
-        seeds = max((need for need in needs if need), default=None)
-        more = f"; about {seeds} seeds would settle" if seeds else "; more seeds have to settle"
-        return f"{said} so far{more} {_count(len(open_ones))}."
-    if worse := found.get("worse"):
-        return f"{said}; worse: {_listed(worse, table)}."
-    if differs := found.get("differs"):
-        return f"Different from {baseline} in {what}: {_listed(differs, table)}."
-    if set(found) == {"identical"}:
+    better, worse, differs, unsettled = (
+        found.get(verdict, []) for verdict in ("better", "worse", "differs", "inconclusive")
+    )
+    if better:
+        said = [f"Better than {baseline} in {what}: {_listed(better, table)}"]
+    elif differs:
+        said = [f"Different from {baseline} in {what}: {_listed(differs, table)}"]
+    elif unsettled or worse:
+        said = [f"No arm is better than {baseline} in {what}{' so far' if unsettled else ''}"]
+    elif set(found) == {"identical"}:
         return f"Every arm gives the same {what} as {baseline}, to the last digit."
-    return f"No arm differs from {baseline} in {what}{_inside(table)}."
+    else:
+        return f"No arm differs from {baseline} in {what}{_inside(table)}."
+    if worse:
+        said.append(f"worse: {_listed(worse, table)}")
+    for verdict in ("equivalent", "identical"):
+        if verdict in found:
+            names = [printable(row.arm) for row in found[verdict]]
+            said.append(f"{wording(verdict, table)}: {_shortened(names)}")
+    if unsettled:
+        said.append(_open(unsettled))
+    return f"{'; '.join(said)}."
+
+
+def _open(rows: list[Row]) -> str:
+    """Say what would settle the rest."""
+    compared = [row.comparison for row in rows if row.comparison is not None]
+    seeds = max((each.needed_seeds for each in compared if each.needed_seeds), default=None)
+    if seeds:
+        return f"about {seeds} seeds would settle {_count(len(rows))}"
+    what = " or ".join(sorted({each.difference.over for each in compared}))
+    return f"more {what} have to settle {_count(len(rows))}"
 
 
 @once
@@ -95,7 +111,7 @@ def told(row: Row, table: Table, *, unit: str = "") -> str:
     assert row.comparison is not None
     column, comparison = table.columns[0], row.comparison
     name = printable(row.arm)
-    count = f"n = {comparison.difference.n}"
+    count = comparison.difference.count
     if comparison.verdict == "identical":
         return f"{name} ({count})"
     difference = format_difference(comparison, better=column.better, unit=column.unit)
@@ -117,8 +133,13 @@ def _inside(table: Table) -> str:
 def _listed(rows: list[Row], table: Table, *, limit: int = 3) -> str:
     unit = table.columns[0].unit
     shown = [told(row, table, unit="points" if unit == "%" else unit) for row in rows[:limit]]
-    more = len(rows) - limit
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return _shortened(shown, others=len(rows) - limit)
+
+
+def _shortened(names: list[str], *, others: int = 0, limit: int = 6) -> str:
+    """List names, of very many the first: `a, b and 3 more`."""
+    more = max(others, 0) + max(len(names) - limit, 0)
+    return ", ".join(names[:limit]) + (f" and {more} more" if more else "")
 
 
 def _count(arms: int) -> str:

@@ -10,6 +10,7 @@ from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
 from vitbench.report.summary import Table, measured_alike, once, values_by_seed
+from vitbench.stats import Comparison
 
 
 @once
@@ -84,14 +85,41 @@ def _statistics(table: Table) -> list[str]:
         if any(comparison.difference.interval for comparison in compared):
             return [
                 "One seed an arm. [ ] are 95 % intervals of the median over rounds in which the arm "
-                f"and the baseline took turns, not widened for several arms. {judged}"
+                f"and the baseline took turns, not widened for several arms. {judged} Each arm by "
+                "itself is wrongly better or worse in at most 5 % of studies, and wrongly equivalent "
+                "in at most 5 %."
             ]
         return ["One seed an arm: no intervals, and no verdict but identical."]
     said = "± and [ ] are 95 % Student t intervals over seeds"
     if family:
         arms = f"{family} arms" if family > 1 else "1 arm"
         said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
-    return [f"{said}. {judged}" if compared else f"{said}."]
+    if not compared:
+        return [f"{said}."]
+    return [f"{said}. {judged}", *_promise(compared, margin=margin, unit=unit)]
+
+
+def _promise(compared: Sequence[Comparison], *, margin: float | None, unit: str) -> list[str]:
+    """Say how often a verdict is wrong, and how often there is one, at these seeds and spreads."""
+    if not any(comparison.p_t is not None for comparison in compared):
+        return []
+    errors = "Any arm is wrongly better or worse in at most 5 % of studies"
+    chances = [comparison.power for comparison in compared if comparison.power is not None]
+    if margin is None or not chances:
+        return [f"{errors}."]
+    same = _chances([chance.equivalent for chance in chances])
+    apart = _chances([chance.margin for chance in chances])
+    return [
+        f"{errors}, and any that differs by the margin or more equivalent in at most 5 %. Power at "
+        f"these seeds and spreads: an arm that does not differ is equivalent with a chance of {same}, "
+        f"one that differs by {format_value(margin)}{unit} better or worse with {apart}."
+    ]
+
+
+def _chances(found: Sequence[float]) -> str:
+    """`3 %`, or `3 to 40 %` where arms differ in it."""
+    ends = dict.fromkeys(f"{100 * chance:.0f}" for chance in (min(found), max(found)))
+    return f"{' to '.join(ends)} %"
 
 
 def _pairing(table: Table) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vitbench import __version__
 from vitbench.errors import InputError
+from vitbench.files import write_whole
 from vitbench.reading import Shelf, Shelved
 from vitbench.records import DamagedRecordError, Pictures, Predictions, Record
 from vitbench.report.figures import style_sheet
@@ -45,7 +46,7 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
 
     def emit(name: str, text: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text.encode())
 
     try:
         emit(PAGE, render(shelf, emit))

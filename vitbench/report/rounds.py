@@ -34,6 +34,7 @@ def compare_ratio(
             half_width=None if ends is None else max(ratio - 1 - ends[0], ends[1] - ratio + 1),
             confidence=CONFIDENCE,
             ends=ends,
+            over="rounds",
         ),
         verdict="inconclusive" if ends is None else decide(ends, margin=margin, better=better),
         margin=margin,

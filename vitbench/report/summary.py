@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vitbench import units
+from vitbench.disturbance import disturbances
 from vitbench.records import Record
 from vitbench.report.contexts import Context, find_contexts
 from vitbench.report.rounds import compare_ratio
@@ -31,10 +32,14 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An arm in one metric; `ratio` is its mean over the baseline's, over shared seeds."""
+    """An arm in one metric; `ratio` is its mean over the baseline's, over shared seeds.
+
+    disturbed: timed while the machine changed or was shared, so that it is not the best of any
+    """
 
     estimate: Estimate
     ratio: float | None
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +197,10 @@ def _rows(
             if column.comparable:
                 ratio = _ratio(values, arm=arm, baseline=plan.baseline, metric=column.metric)
             estimate = mean_interval(list(found.values())) if found else None
-            entries.append(Entry(estimate=estimate, ratio=ratio) if estimate else None)
+            disturbed = values.is_disturbed(arm, column)
+            entries.append(
+                Entry(estimate=estimate, ratio=ratio, disturbed=disturbed) if estimate else None
+            )
         deviations = {
             metric: ratio - 1
             for metric in plan.equal
@@ -238,6 +246,14 @@ class Values:
         if (arm, metric) not in self._known:
             self._known[arm, metric] = values_by_seed(self.records(arm), arm=arm, metric=metric)
         return self._known[arm, metric]
+
+    def is_disturbed(self, arm: str, column: Column) -> bool:
+        """Whether a metric is a time or a speed, and one of the arm's cases was disturbed."""
+        return column.unit in units.TIME and any(
+            disturbances(record.environment)
+            for record in self.records(arm)
+            if record.status == "ok"
+        )
 
 
 @once

@@ -25,6 +25,7 @@ class Verification:
     """What was verified, and what was found to be wrong.
 
     findings: one line each, empty when all is right
+    damaged: records among those that the page was made of, or left out, that cannot be read
     """
 
     records: int = 0
@@ -32,6 +33,7 @@ class Verification:
     files: int = 0
     findings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    damaged: int = 0
 
 
 def verify(report: Path, results: Path) -> Verification:
@@ -56,6 +58,9 @@ def verify(report: Path, results: Path) -> Verification:
     listed = dict(_listed(manifest, results))
     shelf = Shelf(results, files=[file for file in listed if file.is_file()])
     _check_files(listed, shelf, found)
+    for left_out, reason in manifest["damaged"]:
+        found.remarks.append(f"a damaged record is not on the page: {left_out}: {reason}")
+        found.damaged += 1
     if not len(shelf):
         found.findings.append(f"none of the {len(listed)} records is under {results}")
         return found
@@ -106,6 +111,7 @@ def _check_files(listed: dict[Path, str], shelf: Shelf, found: Verification) -> 
             )
     for path, reason in shelf.damaged.items():
         found.findings.append(f"record is damaged: {path}: {reason}")
+    found.damaged = len(shelf.damaged)
 
 
 def _pretended(shelf: Shelf, manifest: dict[str, Any]) -> Shelf:

@@ -14,16 +14,25 @@ from vitbench.stats.images import discordant, image_interval, mcnemar_p
 from vitbench.stats.intervals import (
     CONFIDENCE,
     Estimate,
+    finite,
     mean_interval,
     median_interval,
     t_quantile,
 )
-from vitbench.stats.power import needed_seeds, power
-from vitbench.stats.significance import holm, holm_confidences, paired_t_p, sign_flip_p
+from vitbench.stats.power import equivalence_power, needed_seeds, power
+from vitbench.stats.significance import (
+    equivalence_confidences,
+    equivalence_p,
+    holm,
+    holm_confidences,
+    paired_t_p,
+    sign_flip_p,
+)
 from vitbench.stats.verdicts import (
     Comparison,
     Direction,
     Pairing,
+    Power,
     Verdict,
     compare_arms,
     compare_counts,
@@ -37,12 +46,17 @@ __all__ = [
     "Direction",
     "Estimate",
     "Pairing",
+    "Power",
     "Verdict",
     "compare_arms",
     "compare_counts",
     "compare_family",
     "decide",
     "discordant",
+    "equivalence_confidences",
+    "equivalence_p",
+    "equivalence_power",
+    "finite",
     "holm",
     "holm_confidences",
     "image_interval",

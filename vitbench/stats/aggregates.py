@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vitbench.stats.intervals import CONFIDENCE
+from vitbench.stats.intervals import CONFIDENCE, finite
 
 DRAWS = 2_000
 Numbers = NDArray[np.floating[Any]]
@@ -27,7 +27,7 @@ def interquartile_mean(tasks: Tasks) -> Numbers:
     A quarter of the values, rounded down, is left out at each end.
     source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3
     """
-    values = np.concatenate([np.asarray(task, dtype=np.float64) for task in tasks], axis=-1)
+    values = np.concatenate([finite(task) for task in tasks], axis=-1)
     cut = values.shape[-1] // 4
     middle: Numbers = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
     return middle
@@ -41,7 +41,7 @@ def probability_of_improvement(ours: Tasks, baseline: Tasks) -> Numbers:
     """
     shares = []
     for left, right in zip(ours, baseline, strict=True):
-        x, y = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+        x, y = finite(left), finite(right)
         sign = np.sign(x[..., :, None] - y[..., None, :])
         shares.append(0.5 + sign.mean(axis=(-2, -1)) / 2)
     mean: Numbers = np.mean(shares, axis=0)
@@ -66,7 +66,7 @@ def stratified_interval(
     """
     drawn = []
     for arm in arms:
-        strata = [np.asarray(task, dtype=np.float64) for task in arm]
+        strata = [finite(task) for task in arm]
         assert all(task.size >= 2 for task in strata), "a task with one value"
         drawn.append([generator.choice(task, (DRAWS, task.size - 1)) for task in strata])
     low, high = np.quantile(statistic(*drawn), [0.5 - confidence / 2, 0.5 + confidence / 2])

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from vitbench.errors import InputError
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
 """Spread, relative to the values, below which it is the rounding of float64."""
 
 Values = Sequence[float] | NDArray[np.floating[Any]]
+
+
+def finite(values: ArrayLike, *, of: str = "values") -> NDArray[np.float64]:
+    """Return values as float64; raises InputError where one is nan or infinite.
+
+    of: what they are, for the message
+    """
+    x = np.asarray(values, dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(x))
+    if wrong.size:
+        raise InputError(
+            f"{of}: number {wrong[0] + 1} of {x.size} is {x.flat[wrong[0]]}; expected finite numbers"
+        )
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +39,7 @@ class Estimate:
     sd: sample standard deviation (n - 1); None for n = 1
     half_width: of the two-sided interval; None where the spread is not known
     ends: of an interval that is not the same on both sides; half_width is the longer one
+    over: what the n values are of
     """
 
     n: int
@@ -31,6 +48,14 @@ class Estimate:
     half_width: float | None
     confidence: float
     ends: tuple[float, float] | None = None
+    over: Literal["seeds", "rounds"] = "seeds"
+
+    @property
+    def count(self) -> str:
+        """How many values there are: `n = 3` seeds, or `30 rounds`."""
+        if self.over == "seeds":
+            return f"n = {self.n}"
+        return f"{self.n} round{'s' * (self.n != 1)}"
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -43,10 +68,10 @@ class Estimate:
 def mean_interval(values: Values, *, confidence: float = CONFIDENCE) -> Estimate:
     """Estimate a mean with its Student t interval; one value has no interval.
 
-    values: (n,), n >= 1
+    values: (n,), n >= 1, finite
     source: a percentile bootstrap of 3 values at 95 % covers 75 %, Student t covers 95 %
     """
-    x = np.asarray(values, dtype=np.float64)
+    x = finite(values)
     assert x.ndim == 1, x.shape
     assert x.size >= 1, "no values"
     if x.size == 1:
@@ -71,7 +96,7 @@ def median_interval(
     """
     from scipy.special import bdtr
 
-    x = np.sort(np.asarray(values, dtype=np.float64))
+    x = np.sort(finite(values))
     assert x.ndim == 1, x.shape
     assert x.size >= 1, "no values"
     below = bdtr(np.arange(x.size), x.size, 0.5)  # P(at most k of n values are below the median)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vitbench.stats.intervals import CONFIDENCE, ROUNDING, Values
+from vitbench.stats.intervals import CONFIDENCE, ROUNDING, Values, finite
 
 MAX_EXACT_PAIRS = 16
 """Up to here all 2^n sign flips are tried; beyond, some are drawn."""
@@ -20,9 +20,23 @@ def paired_t_p(differences: Values, *, beyond: float = 0.0) -> float:
     """
     from scipy.special import stdtr
 
-    x = np.asarray(differences, dtype=np.float64)
+    x = finite(differences, of="differences")
     t = max(0.0, abs(x.mean()) - beyond) / (x.std(ddof=1) / x.size**0.5)
     return float(2 * stdtr(x.size - 1, -t))
+
+
+def equivalence_p(differences: Values, *, margin: float) -> float:
+    """Return the p value of two one-sided t tests: that the mean is as far from 0 as the margin.
+
+    differences: (n,), n >= 2, which vary
+    margin: more than 0
+    source: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657-680
+    """
+    from scipy.special import stdtr
+
+    x = finite(differences, of="differences")
+    t = (margin - abs(x.mean())) / (x.std(ddof=1) / x.size**0.5)
+    return float(stdtr(x.size - 1, -t))
 
 
 def sign_flip_p(differences: Values, *, generator: np.random.Generator | None = None) -> float:
@@ -35,7 +49,7 @@ def sign_flip_p(differences: Values, *, generator: np.random.Generator | None = 
     generator: draws the patterns; needed beyond 16
     source: for the drawn p, Phipson and Smyth 2010, arXiv:1603.05766
     """
-    x = np.asarray(differences, dtype=np.float64)
+    x = finite(differences, of="differences")
     assert x.size >= 1, "no differences"
     observed = abs(float(x.sum()))
     slack = ROUNDING * float(np.abs(x).sum())  # equal sums may differ in their last bits
@@ -56,7 +70,7 @@ def holm(p_values: Values) -> NDArray[np.float64]:
     p_values: (k,)
     returns: (k,), in the given order, each at least the given one and at most 1
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = finite(p_values, of="p values")
     order = np.argsort(p, kind="stable")
     factors = np.arange(p.size, 0, -1)
     adjusted = np.empty_like(p)
@@ -73,8 +87,24 @@ def holm_confidences(p_values: Values, *, confidence: float = CONFIDENCE) -> NDA
     p_values: (k,)
     returns: (k,), from `confidence` to 1 - alpha / k
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = finite(p_values, of="p values")
     alpha = 1 - confidence
     divisors = (p[None, :] >= p[:, None]).sum(axis=1)
     stop = divisors[p > alpha / divisors].max(initial=1)
     return np.asarray(1 - alpha / np.maximum(divisors, stop), dtype=np.float64)
+
+
+def equivalence_confidences(
+    p_values: Values, *, confidence: float = CONFIDENCE
+) -> NDArray[np.float64]:
+    """Return the confidence at which each interval lies inside ±margin only if Holm rejects.
+
+    Of the two one-sided tests of an arm only one can err, so that the whole alpha of the family
+    is spent on one side, and the interval that belongs to a level a is one of 1 - 2a. It is
+    never narrower than that of one comparison alone.
+    p_values: (k,), of `equivalence_p`
+    returns: (k,), from `confidence` to 1 - 2 alpha / k, or `confidence` where that is more
+    """
+    both = np.minimum(2 * finite(p_values, of="p values"), 1.0)
+    levels = holm_confidences(both, confidence=1 - 2 * (1 - confidence))
+    return np.maximum(levels, confidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -9,10 +10,20 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vitbench.stats.intervals import CONFIDENCE, ROUNDING, Estimate, Values, mean_interval
-from vitbench.stats.power import needed_seeds
+from vitbench.errors import InputError
+from vitbench.stats.intervals import (
+    CONFIDENCE,
+    ROUNDING,
+    Estimate,
+    Values,
+    finite,
+    mean_interval,
+)
+from vitbench.stats.power import equivalence_power, needed_seeds, power
 from vitbench.stats.significance import (
     MAX_EXACT_PAIRS,
+    equivalence_confidences,
+    equivalence_p,
     holm,
     holm_confidences,
     paired_t_p,
@@ -45,11 +56,24 @@ class Pairing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Power:
+    """Chances of a verdict at the spread and number of seeds that there are, before any is known.
+
+    equivalent: of `equivalent`, where there is no difference
+    margin: of `better` or `worse`, where the difference is as large as the margin
+    """
+
+    equivalent: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """An arm against the baseline.
 
     difference: mean of arm minus baseline over the seeds that both have; the confidence of
         its interval is Holm's, and the verdict follows from this very interval
+    power: what could have been found
     margin: largest difference that does not matter; None when none was declared
     needed_seeds: about how many would settle an inconclusive comparison, where that is known
     p_t: two-sided paired t test
@@ -64,13 +88,14 @@ class Comparison:
     p_t: float | None = None
     p_holm: float | None = None
     p_sign_flip: float | None = None
+    power: Power | None = None
 
     def describe(self) -> str:
         """Return the verdict in words: `inconclusive (needs about 12 seeds)`."""
         if self.verdict != "inconclusive":
             return self.verdict
         if self.difference.n == 1:
-            return "inconclusive (n = 1)"
+            return f"inconclusive ({self.difference.count})"
         if self.needed_seeds is None:
             return "inconclusive"
         return f"inconclusive (needs about {self.needed_seeds} seeds)"
@@ -85,6 +110,8 @@ def decide(interval: tuple[float, float], *, margin: float | None, better: Direc
     enough to matter can be read from the interval.
     """
     low, high = interval
+    if math.isnan(low) or math.isnan(high) or (margin is not None and math.isnan(margin)):
+        raise InputError(f"interval [{low}, {high}] with margin {margin}; expected no nan")
     if margin is not None and -margin <= low and high <= margin:
         return "equivalent"
     if low <= 0 <= high:
@@ -119,14 +146,22 @@ def compare_family(
 ) -> dict[K, Comparison]:
     """Compare the two sides of each pairing; all of them are one family.
 
-    The intervals are widened by Holm's step-down levels, so that the chance of any `better`
-    or `worse` among sides that do not differ stays at 5 %.
+    Two kinds of error are kept rare, each in the whole family: the chance of any `better` or
+    `worse` among sides that do not differ is at most 5 %, and so is the chance of any
+    `equivalent` among sides that differ by the margin or more. Intervals are widened by Holm's
+    step-down levels, once over the tests of a difference and once over those of equivalence: a
+    pair that certainly differs makes the first narrower for others, and must not the second.
+    Of a pair's two intervals the one is kept from which its verdict follows, and of an
+    inconclusive pair the wider one.
     `identical` needs all differences to be exactly 0. Differences without spread are exact
     when neither side varies over two seeds or more (a number of parameters); otherwise they
     are an accident of rounding and say nothing of the spread.
     """
     sides = {
-        name: (np.asarray(pair.ours, np.float64), np.asarray(pair.baseline, np.float64))
+        name: (
+            finite(pair.ours, of=f"values of {name!r}"),
+            finite(pair.baseline, of=f"baseline's values for {name!r}"),
+        )
         for name, pair in pairings.items()
     }
     p = {
@@ -137,6 +172,17 @@ def compare_family(
     p_holm = dict(zip(p, holm(list(p.values())).tolist(), strict=True))
     levels = holm_confidences(list(p.values()), confidence=confidence)
     level = dict(zip(p, levels.tolist(), strict=True))
+    inside = {
+        name: equivalence_p(np.subtract(*sides[name]), margin=margin - pairings[name].drift)
+        for name in p
+        if (margin := pairings[name].margin) is not None and math.isfinite(margin)
+    }
+    levels = equivalence_confidences(list(inside.values()), confidence=confidence)
+    level_inside = dict(zip(inside, levels.tolist(), strict=True))
+    planned = Levels(
+        apart=1 - (1 - confidence) / max(1, len(p)),
+        inside=max(confidence, 1 - 2 * (1 - confidence) / max(1, len(inside))),
+    )
     compared = {}
     for name, (ours, baseline) in sides.items():
         if name not in p:
@@ -144,7 +190,12 @@ def compare_family(
                 ours, baseline, pairing=pairings[name], confidence=confidence
             )
             continue
-        varying = _compare_varying(ours - baseline, pairing=pairings[name], confidence=level[name])
+        varying = _compare_varying(
+            ours - baseline,
+            pairing=pairings[name],
+            levels=Levels(apart=level[name], inside=level_inside.get(name, confidence)),
+            planned=planned,
+        )
         compared[name] = replace(varying, p_t=p[name], p_holm=p_holm[name])
     return compared
 
@@ -155,7 +206,7 @@ def compare_counts(pairing: Pairing) -> Comparison:
     Where the differences are not all the same, all of them have to be on one side of 0, and
     further from it than `drift`; there is no interval then, as nothing was left to chance.
     """
-    differences = np.asarray(pairing.ours, np.float64) - np.asarray(pairing.baseline, np.float64)
+    differences = finite(pairing.ours) - finite(pairing.baseline, of="baseline's values")
     n, drift = differences.size, pairing.drift
     low, high = float(differences.min()), float(differences.max())
     return Comparison(
@@ -178,19 +229,35 @@ def _varies(x: NDArray[np.float64], *scale: NDArray[np.float64]) -> bool:
     return x.size > 1 and float(np.ptp(x)) > ROUNDING * largest
 
 
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Confidences of a pair's intervals: of the one that leaves 0 out, and of the one inside ±margin."""
+
+    apart: float
+    inside: float
+
+
 def _compare_varying(
-    differences: NDArray[np.float64], *, pairing: Pairing, confidence: float
+    differences: NDArray[np.float64], *, pairing: Pairing, levels: Levels, planned: Levels
 ) -> Comparison:
-    estimate = _widen(mean_interval(differences, confidence=confidence), by=pairing.drift)
-    assert estimate.interval is not None
+    estimate, verdict = _judge(differences, pairing=pairing, levels=levels)
     assert estimate.sd is not None
-    margin = pairing.margin
-    verdict = decide(estimate.interval, margin=margin, better=pairing.better)
-    needed = None
-    if verdict == "inconclusive" and margin is not None:
+    n, sd, margin, needed, chances = estimate.n, estimate.sd, pairing.margin, None, None
+    if margin is not None:
         room = margin - pairing.drift
-        needed = needed_seeds(estimate.sd, margin=room, n=estimate.n, confidence=confidence)
-    drawn = estimate.n > MAX_EXACT_PAIRS
+        if verdict == "inconclusive":
+            needed = needed_seeds(
+                sd,
+                margin=room,
+                n=n,
+                confidence=levels.apart,
+                equivalence_confidence=levels.inside,
+            )
+        chances = Power(
+            equivalent=equivalence_power(room, sd=sd, n=n, confidence=planned.inside),
+            margin=power(max(0.0, room), sd=sd, n=n, confidence=planned.apart),
+        )
+    drawn = n > MAX_EXACT_PAIRS
     return Comparison(
         difference=estimate,
         verdict=verdict,
@@ -199,7 +266,27 @@ def _compare_varying(
         p_sign_flip=sign_flip_p(
             differences, generator=np.random.default_rng(FLIP_SEED) if drawn else None
         ),
+        power=chances,
     )
+
+
+def _judge(
+    differences: NDArray[np.float64], *, pairing: Pairing, levels: Levels
+) -> tuple[Estimate, Verdict]:
+    """Return the verdict, and the interval from which it follows."""
+
+    def look(confidence: float) -> tuple[Estimate, Verdict]:
+        estimate = _widen(mean_interval(differences, confidence=confidence), by=pairing.drift)
+        assert estimate.interval is not None
+        verdict = decide(estimate.interval, margin=pairing.margin, better=pairing.better)
+        return estimate, verdict
+
+    inside, apart = look(levels.inside), look(levels.apart)
+    if inside[1] == "equivalent":
+        return inside
+    if apart[1] not in ("equivalent", "inconclusive"):
+        return apart
+    return max(inside, apart, key=lambda each: each[0].confidence)
 
 
 def _widen(estimate: Estimate, *, by: float) -> Estimate:

@@ -20,7 +20,7 @@ from vitbench.measure.flops import (
     checked_forward_flops,
     count_parameters,
 )
-from vitbench.measure.memory import peak_mib, reset_peak
+from vitbench.measure.memory import AddedMemory
 from vitbench.models.vit import build
 from vitbench.outcome import Outcome, Standing
 from vitbench.records import Metric, Predictions
@@ -59,7 +59,6 @@ def steps(
         images=test_split.images.to(compute.device),
         labels=test_split.labels.to(compute.device),
     )
-    model = build_for(case)
     batches = Batches(
         train_split,
         batch_size=case.train.batch_size,
@@ -71,6 +70,10 @@ def steps(
         mixed_epochs=case.train.epochs * (1 - case.data.mix_off_share),
     )
 
+    example = next(iter(batches.epoch(0)))[0][:1]
+    memory = AddedMemory.start(compute.device)
+    model = build_for(case)
+
     def test_batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
         return ordered(
             test_split, batch_size=size, device=compute.device, normalization=normalization
@@ -79,9 +82,7 @@ def steps(
     def test() -> Evaluation:
         return evaluate(model, test_batches(EVALUATION_BATCH), compute=compute)
 
-    example = next(iter(batches.epoch(0)))[0][:1]
     flops, flops_reason = _forward_flops(case, model, example)
-    reset_peak(compute.device)
     final = yield from training(
         model,
         batches,
@@ -97,7 +98,7 @@ def steps(
     check_learned(
         outcome.curves, chance_accuracy=case.chance_accuracy, test_images=len(test_split.labels)
     )
-    peak, peak_reason = (None, memory_reason) if memory_reason else peak_mib(compute.device)
+    peak, peak_reason = (None, memory_reason) if memory_reason else memory.mib()
     if not math.isfinite(final.loss):
         raise DivergedError(f"diverged: test loss is {final.loss}")
     outcome.predictions = Predictions(
@@ -144,6 +145,9 @@ def steps(
         "forward_flops": Metric(value=flops, unit="FLOP", better="lower", reason=flops_reason),
         "parameters": Metric(value=float(count_parameters(model)), better="lower"),
         "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
+        "memory_before_mib": Metric(
+            value=None if peak is None else memory.before, unit="MiB", reason=peak_reason
+        ),
     }
 
 

@@ -23,7 +23,8 @@ T = TypeVar("T")
 PART_VALUES = 800_000
 """Values of the tokens of a part, which with what is kept for the backward pass is a few MiB.
 
-Neither this nor the fewest parts depend on the number of threads, so that results do not.
+Neither this nor the fewest parts depend on the number of threads: the sums over parts are the
+same. Within an operation the threads of a part may add in another order.
 """
 SPLIT_FROM = 64
 """Images of a batch from which on it has two parts at least."""

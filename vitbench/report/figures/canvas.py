@@ -16,6 +16,8 @@ from html import escape
 TEXT_PX = 12
 CHARACTER_PX = 6.6
 """Mean advance of a character of the figures' font."""
+SMALL = 1e-3
+"""Ticks that are all below it have an exponent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Scale:
         size = 10 ** math.floor(math.log10(raw))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(place * step, 12) for place in range(first, last + 1)]
+        return [float(f"{place * step:.12g}") for place in range(first, last + 1)]
 
 
 def spanning(
@@ -76,11 +78,31 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
             break
     else:
         scale, unit = 1.0, ""
+        if 0 < largest < SMALL:
+            exponent = math.floor(math.log10(largest))
+            scale, unit = 10.0**exponent, f"e{exponent}"
     scaled = [tick / scale for tick in ticks]
     steps = [abs(b - a) for a, b in itertools.pairwise(scaled) if b != a]
     step = min(steps, default=abs(scaled[0]) if scaled else 1.0) or 1.0
-    decimals = min(6, max(0, -math.floor(math.log10(step) + 1e-9)))
-    return [f"{tick:z.{decimals}f}{unit}".replace("-", "−") for tick in scaled]
+    decimals = min(12, max(0, -math.floor(math.log10(step) + 1e-9)))
+    return [
+        f"{tick:z.{decimals}f}{unit if tick or unit[:1] != 'e' else ''}".replace("-", "−")
+        for tick in scaled
+    ]
+
+
+def _apart(scale: Scale) -> list[float]:
+    """Return ticks of a horizontal scale whose labels do not touch."""
+    for count in (5, 4, 3, 2, 1):
+        ticks = scale.ticks(count)
+        labels = tick_labels(ticks)
+        ends = [
+            (scale(tick) - text_px(label) / 2, scale(tick) + text_px(label) / 2)
+            for tick, label in zip(ticks, labels, strict=True)
+        ]
+        if all(right + CHARACTER_PX <= left for (_, right), (left, _) in itertools.pairwise(ends)):
+            return ticks
+    return [ticks[0], ticks[-1]] if scale.logarithmic else ticks[:1]
 
 
 def short(text: str, limit: int = 28) -> str:
@@ -146,7 +168,7 @@ class Canvas:
 
     def x_axis(self, scale: Scale, *, y: float, title: str, whole: bool = False) -> None:
         """Add ticks and the title of the horizontal axis, at the bottom."""
-        ticks = [tick for tick in scale.ticks() if not whole or tick == int(tick)]
+        ticks = [tick for tick in _apart(scale) if not whole or tick == int(tick)]
         self.line(scale.start, y, scale.stop, y, "axis")
         for tick, label in zip(ticks, tick_labels(ticks), strict=True):
             self.line(scale(tick), y, scale(tick), y + 4, "axis")

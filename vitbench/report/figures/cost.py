@@ -13,14 +13,13 @@ from vitbench.report.figures.canvas import (
     CHARACTER_PX,
     Canvas,
     Scale,
-    px,
     short,
     spanning,
     text_px,
 )
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes
-from vitbench.report.numbers import format_counts, format_estimate, format_value
+from vitbench.report.figures.marks import arm_classes, attributes, marker
+from vitbench.report.numbers import format_counts, format_estimate
 from vitbench.report.summary import Column, Table, measured_alike, values_of
 from vitbench.report.tables import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
@@ -46,12 +45,16 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """An arm: what it costs and what it gives."""
+    """An arm: what it costs and what it gives.
+
+    disturbed: one of both was timed while the machine changed or was shared
+    """
 
     arm: str
-    cost: float
+    cost: Estimate
     gain: Estimate
     records: tuple[Record, ...]
+    disturbed: bool = False
 
 
 def draw_costs(table: Table, samples: SamplesOf) -> list[Figure]:
@@ -74,11 +77,12 @@ def draw_costs(table: Table, samples: SamplesOf) -> list[Figure]:
 def pareto_front(points: Sequence[Point], *, better: Direction) -> list[Point]:
     """Return the points that no other beats in cost without losing in gain, by rising cost.
 
-    Of points that are the same in both, the first counts.
+    Of points that are the same in both, the first counts; those that were disturbed do not.
     """
     sign = -1.0 if better == "lower" else 1.0
     front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -sign * p.gain.mean)):
+    sound = [point for point in points if not point.disturbed]
+    for point in sorted(sound, key=lambda p: (p.cost.mean, -sign * p.gain.mean)):
         if not front or sign * point.gain.mean > sign * front[-1].gain.mean:
             front.append(point)
     return front
@@ -90,8 +94,8 @@ def _draw_kind(table: Table, kind: str, metrics: Sequence[str]) -> Figure | None
         cost = _column(table, name)
         if cost is None or cost.metric == first.metric or not cost.comparable:
             continue
-        points = _points(table, cost.metric)
-        costs = [point.cost for point in points]
+        points = _points(table, cost)
+        costs = [point.cost.mean for point in points]
         if len(points) > 1 and max(costs) - min(costs) > SAME * max(map(abs, costs)):
             return _draw(table, points, kind=kind, cost=cost)
     return None
@@ -107,18 +111,19 @@ def _column(table: Table, metric: str) -> Column | None:
     return Column(metric=metric, unit=found.unit, better=found.better, comparable=comparable)
 
 
-def _points(table: Table, metric: str) -> list[Point]:
+def _points(table: Table, cost: Column) -> list[Point]:
     values, points = values_of(table), []
     for row in table.rows:
-        costs = values.by_seed(row.arm, metric)
-        if costs and row.entries[0] is not None:
+        costs, gain = values.by_seed(row.arm, cost.metric), row.entries[0]
+        if costs and gain is not None:
             records = tuple(r for r in values.records(row.arm) if r.status == "ok")
             points.append(
                 Point(
                     arm=row.arm,
-                    cost=mean_interval(list(costs.values())).mean,
-                    gain=row.entries[0].estimate,
+                    cost=mean_interval(list(costs.values())),
+                    gain=gain.estimate,
                     records=records,
+                    disturbed=gain.disturbed or values.is_disturbed(row.arm, cost),
                 )
             )
     return points
@@ -128,26 +133,36 @@ def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figu
     gain = table.columns[0]
     front = pareto_front(points, better=gain.better)
     on_front = {point.arm for point in front}
-    costs = [point.cost for point in points]
-    logarithmic = 0 < min(costs) < max(costs) / LOGARITHMIC_FROM
+    means = [point.cost.mean for point in points]
+    logarithmic = 0 < min(means) < max(means) / LOGARITHMIC_FROM
+    costs = [end for point in points for end in (*_ends(point.cost), point.cost.mean)]
+    if logarithmic:  # an interval that reaches 0 leaves the figure
+        costs = [cost for cost in costs if cost > min(means) / LOGARITHMIC_FROM]
     canvas = Canvas(width=WIDTH, height=HEIGHT)
     x = spanning(costs, start=LEFT + 8, stop=RIGHT, margin=0.1, logarithmic=logarithmic)
-    ends = [end for point in points for end in point.gain.interval or (point.gain.mean,)]
+    ends = [end for point in points for end in _ends(point.gain)]
     y = spanning(ends, start=HEIGHT - BOTTOM, stop=TOP)
     canvas.y_axis(y, x=LEFT, to=RIGHT, title=column_title(gain))
     canvas.x_axis(x, y=HEIGHT - BOTTOM, title=column_title(cost))
-    canvas.path(_steps([(x(p.cost), y(p.gain.mean)) for p in front], to=RIGHT), "front")
+    if front:
+        steps = _steps([(x(p.cost.mean), y(p.gain.mean)) for p in front], to=RIGHT)
+        canvas.path(steps, "front")
     named = _placed_names(table, points, on_front, x, y)
     for point in points:
         more = attributes(f"{point.arm}/{cost.metric}/point", point.records, arm=point.arm)
         canvas.add(f'<g class="{arm_classes(table, point.arm)}"{more}>')
         canvas.add(f"<title>{escape(_said(point, gain, cost))}</title>")
-        if point.gain.interval is not None and point.gain.half_width:
-            low, high = point.gain.interval
-            canvas.line(x(point.cost), y(low), x(point.cost), y(high), "whisker")
+        at = x(point.cost.mean), y(point.gain.mean)
+        if point.gain.half_width:
+            low, high = _ends(point.gain)
+            canvas.line(at[0], y(low), at[0], y(high), "whisker")
+        if point.cost.half_width:
+            low, high = (x(max(end, x.low)) for end in _ends(point.cost))
+            canvas.line(low, at[1], high, at[1], "whisker")
         role = "point" if point.arm in on_front else "point dominated"
-        where = f'cx="{px(x(point.cost))}" cy="{px(y(point.gain.mean))}"'
-        canvas.add(f'<circle {where} r="4.5" class="{role}"/>')
+        if point.disturbed:
+            role = "point dominated disturbed"
+        canvas.add(f'<path d="{marker(table, point.arm, *at)}" class="{role}"/>')
         if point.arm in named:
             tx, ty, anchor = named[point.arm]
             canvas.text(tx, ty, short(point.arm, 24), classes="name", anchor=anchor)
@@ -155,12 +170,21 @@ def _draw(table: Table, points: list[Point], *, kind: str, cost: Column) -> Figu
     count = format_counts(point.gain.n for point in points)
     title = f"{_words(gain)} against {column_title(cost).rstrip(' ↓')}"
     measured = (
-        "One seed an arm" if count == "n = 1" else f"Mean and 95 % interval over seeds ({count})"
+        "One seed an arm"
+        if count == "n = 1"
+        else f"Mean and 95 % interval over seeds on both axes ({count})"
     )
-    caption = (
-        f"{measured}. Filled, on the dashed line: the Pareto front of the "
-        f"means; no arm is better at the same or lower cost. It is {', '.join(p.arm for p in front)}."
-    )
+    caption = f"{measured}."
+    if front:
+        caption += (
+            " Filled, on the dashed line: the Pareto front of the means; no arm is better at the "
+            f"same or lower cost. It is {', '.join(p.arm for p in front)}."
+        )
+    if disturbed := [point.arm for point in points if point.disturbed]:
+        caption += (
+            " Dotted, and left out of the front: timed while the machine changed or was shared: "
+            f"{', '.join(disturbed)}."
+        )
     said = "; ".join(_said(point, gain, cost) for point in points)
     return Figure(
         name=f"cost-{kind}", title=title, caption=caption, svg=canvas.svg(label=f"{title}. {said}.")
@@ -174,8 +198,13 @@ def _words(column: Column) -> str:
 
 def _said(point: Point, gain: Column, cost: Column) -> str:
     given = format_estimate(point.gain, unit=gain.unit)
-    spent = f"{format_value(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
-    return f"{point.arm}: {given} {gain.unit} at {spent} (n = {point.gain.n})"
+    spent = f"{format_estimate(point.cost, unit=cost.unit)} {cost.unit}".rstrip()
+    doubt = ", disturbed" if point.disturbed else ""
+    return f"{point.arm}: {given} {gain.unit} at {spent} ({point.gain.count}{doubt})"
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.interval or (estimate.mean, estimate.mean)
 
 
 def _steps(points: list[tuple[float, float]], *, to: float) -> list[tuple[float, float]]:
@@ -190,12 +219,13 @@ def _placed_names(
     table: Table, points: list[Point], on_front: set[str], x: Scale, y: Scale
 ) -> dict[str, tuple[float, float, str]]:
     """Find a free place beside each point for its name; a point without one has a tooltip."""
-    taken = [(x(p.cost) - 6, y(p.gain.mean) - 6, x(p.cost) + 6, y(p.gain.mean) + 6) for p in points]
+    at = {p.arm: (x(p.cost.mean), y(p.gain.mean)) for p in points}
+    taken = [(cx - 6, cy - 6, cx + 6, cy + 6) for cx, cy in at.values()]
     important = {*on_front, table.plan.baseline}
     wanted = [p for p in points if len(points) <= MAX_NAMED or p.arm in important]
     places = {}
     for point in sorted(wanted, key=lambda p: p.arm not in important):
-        cx, cy, width = x(point.cost), y(point.gain.mean), text_px(short(point.arm, 24)) * 1.1
+        (cx, cy), width = at[point.arm], text_px(short(point.arm, 24)) * 1.1
         for tx, ty, anchor in (
             (cx + 8, cy - 8, "start"),
             (cx - 8, cy - 8, "end"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, Scale, name_px, short, spanning
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, marker, sampled
 from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
@@ -161,7 +161,7 @@ def _draw(
             canvas.path(points, "mean")
         else:
             ((cx, cy),) = points
-            canvas.add(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3" class="point"/>')
+            canvas.add(f'<path d="{marker(table, arm, cx, cy)}" class="point"/>')
         canvas.add("</g>")
         ends.append((points[-1][1], short(arm, 24), classes, f' data-arm="{escape(arm)}"'))
     canvas.labels(ends, x=right)

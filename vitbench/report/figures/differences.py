@@ -29,13 +29,20 @@ def draw_differences(table: Table, samples: SamplesOf) -> list[Figure]:
     column = table.columns[0]
     title = column_title(column)
     margin = table.plan.margins.get(column.metric)
-    count = format_counts(row.comparison.difference.n for row in rows if row.comparison)
-    measured = (
-        "Differences of one seed"
-        if count == "n = 1"
-        else f"Mean and interval of the differences paired by seed ({count}), widened by Holm over "
-        "the arms"
-    )
+    differences = [row.comparison.difference for row in rows if row.comparison]
+    count = format_counts(each.n for each in differences)
+    if any(each.over == "rounds" for each in differences):
+        measured = (
+            "Median and 95 % interval over rounds in which arm and baseline took turns "
+            f"({count.removeprefix('n = ')} rounds)"
+        )
+    elif count == "n = 1":
+        measured = "Differences of one seed"
+    else:
+        measured = (
+            f"Mean and interval of the differences paired by seed ({count}), widened by Holm over "
+            "the arms"
+        )
     signs = [f"{sign} {verdict}" for verdict, sign in SYMBOLS.items() if _has(rows, verdict)]
     caption = f"{measured}. {', '.join(signs)}."
     if margin is not None:
@@ -62,7 +69,7 @@ def _said(row: Row, table: Table) -> str:
     assert row.comparison is not None
     column = table.columns[0]
     difference = format_difference(row.comparison, better=column.better, unit=column.unit)
-    count = f"n = {row.comparison.difference.n}"
+    count = row.comparison.difference.count
     return f"{row.arm} {difference}, {count}, {row.comparison.describe()}"
 
 

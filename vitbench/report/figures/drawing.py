@@ -65,6 +65,11 @@ PAPER = {
     "c4": "#8a6400",
     "c5": "#166f86",
     "c6": "#6b5b4b",
+    "c7": "#5b3fb5",
+    "c8": "#8b1a2b",
+    "c9": "#4a7000",
+    "c10": "#16305f",
+    "c11": "#b3128c",
 }
 """Colours on white, each readable there; after Okabe and Ito, whose palette the colour-blind can
 tell apart, darkened where theirs are too light."""
@@ -85,5 +90,10 @@ NIGHT = {
     "c4": "#e6b53a",
     "c5": "#7fd4ea",
     "c6": "#c9b49c",
+    "c7": "#b6a5ff",
+    "c8": "#ff8585",
+    "c9": "#b4da58",
+    "c10": "#dfe6ff",
+    "c11": "#ff86e1",
 }
 """The same on a dark page."""

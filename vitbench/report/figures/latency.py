@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning
 from vitbench.report.figures.drawing import Figure, SamplesOf
-from vitbench.report.figures.marks import arm_classes, attributes, left_out, sampled
+from vitbench.report.figures.marks import arm_classes, attributes, left_out, marker, sampled
 from vitbench.report.numbers import format_counts, format_value
 from vitbench.report.summary import Table
 
@@ -65,7 +65,7 @@ def _draw(
             f'<rect x="{px(x(q1))}" y="{px(y - 6)}" width="{px(x(q3) - x(q1))}" height="12" '
             'class="seeds"/>'
         )
-        canvas.add(f'<circle cx="{px(x(median))}" cy="{px(y)}" r="4.5" class="point"/>')
+        canvas.add(f'<path d="{marker(table, arm, x(median), y)}" class="point"/>')
         canvas.add("</g>")
     count = format_counts(len(records) for records in arms.values())
     title = f"Every {name.removesuffix(ENDING).replace('_', ' ')} that was measured"

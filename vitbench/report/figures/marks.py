@@ -9,8 +9,12 @@ from vitbench.records import Record
 from vitbench.report.figures.canvas import px
 from vitbench.report.summary import Table, once, values_of
 
-COLOURS = 7
-"""Colours there are; with the dashes, four times as many arms can be told apart."""
+COLOURS = 12
+"""Colours there are, as many as arms in a figure of lines."""
+STYLES_FROM = 7
+"""Every so many arms dashes and markers change, too: more colours are hard to tell apart."""
+MARKERS = ("inconclusive", "equivalent", "identical", "better")
+"""Verdicts whose shapes these are: disc, square, diamond, triangle."""
 MAX_ARMS = 12
 """More lines than these cannot be told apart."""
 MAX_SEEDS = 20
@@ -30,7 +34,17 @@ SYMBOLS = {
 def arm_classes(table: Table, arm: str) -> str:
     """Return the classes of an arm, the same in every figure of a table."""
     place = _places(table)[arm]
-    return f"arm c{place % COLOURS} d{place // COLOURS % 4}"
+    return f"arm c{place % COLOURS} d{_style(place)}"
+
+
+def marker(table: Table, arm: str, x: float, y: float) -> str:
+    """Return the path of an arm's marker around a point."""
+    place = _places(table)[arm]
+    return shape(MARKERS[_style(place)], x, y, size=5.0)
+
+
+def _style(place: int) -> int:
+    return place // STYLES_FROM % len(MARKERS)
 
 
 @once

@@ -59,8 +59,8 @@ def _cells(
 ) -> list[dict[str, Any]]:
     means = [entry.estimate.mean if entry else None for entry in row.entries]
     marks = [
-        "number best" if mean is not None and mean == top else "number"
-        for mean, top in zip(means, best, strict=True)
+        "number best" if entry and entry.estimate.mean == top and not entry.disturbed else "number"
+        for entry, top in zip(row.entries, best, strict=True)
     ]
     comparison = row.comparison
     finding: list[Any] = (
@@ -101,9 +101,15 @@ def _unbroken(text: str) -> str:
 
 
 def _best(table: Table, at: int) -> float | None:
-    """The best mean of a column; None where no direction is better or all are the same."""
+    """The best mean of a column, of those that were not disturbed while they were timed; None
+    where no direction is better or all are the same.
+    """
     column: Column = table.columns[at]
-    means = {entry.estimate.mean for row in table.rows if (entry := row.entries[at])}
+    means = {
+        entry.estimate.mean
+        for row in table.rows
+        if (entry := row.entries[at]) and not entry.disturbed
+    }
     if column.better == "neither" or len(means) < 2:
         return None
     return max(means) if column.better == "higher" else min(means)
