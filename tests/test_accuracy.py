@@ -59,6 +59,12 @@ def test_calibration_error_of_a_worked_example():
     np.testing.assert_allclose(reliability(confidence, correct).expected_error, 40)
 
 
+def test_the_calibration_error_is_that_of_fifteen_bins():
+    """Of 0.62 and 0.68, in two bins of a fifteenth, both distances count; one of a tenth held both."""
+    sure, right = np.array([0.62, 0.68]), np.array([True, False])
+    np.testing.assert_allclose(reliability(sure, right).expected_error, (38 + 68) / 2)
+
+
 @given(rankings())
 def test_classes_add_up(ranked):
     """The images of all classes are all images, and so are those that are right."""

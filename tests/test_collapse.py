@@ -47,6 +47,27 @@ def test_features_that_are_all_the_same_are_told():
     check_not_collapsed(dataclasses.replace(curves, feature_std=[0.5]))
 
 
+@given(st.floats(0, 1))
+def test_features_are_the_same_below_a_fiftieth_of_the_spread_at_random(spread):
+    """Whatever the teacher says of them, and whatever the epochs before were like."""
+    curves = DinoCurves(
+        information=[2.0], feature_std=[1 - spread, spread], teacher_entropy=[1.0], steps=100
+    )
+    if spread >= 0.02:
+        check_not_collapsed(curves)
+        return
+    with pytest.raises(CollapsedError, match="features of different images are the same"):
+        check_not_collapsed(curves)
+
+
+@pytest.mark.parametrize("spread", [0.019, 0.006])
+def test_features_that_hardly_differ_have_collapsed(spread):
+    """The bound is no smaller."""
+    curves = DinoCurves(information=[2], feature_std=[spread], teacher_entropy=[1], steps=100)
+    with pytest.raises(CollapsedError, match=r"are the same but for 0\.0.. of what"):
+        check_not_collapsed(curves)
+
+
 @given(seeds, st.floats(0.01, 100))
 def test_spread_is_of_directions(seed, factor):
     """0 for one direction, 1 for directions at random, whatever the lengths."""

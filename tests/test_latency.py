@@ -139,6 +139,28 @@ def test_a_settled_step_ends_the_warm_up_after_two_windows():
     assert measured.steady
 
 
+def test_the_end_of_the_warm_up_is_judged_and_not_its_beginning():
+    """Two windows that agree end it, however slow the samples before them were."""
+    device = FakeDevice(launch_s=0.0)
+    times = itertools.chain([9.0, 0.5, 0.4, 0.3, 0.2, 0.1], itertools.repeat(0.01))
+    effort = Effort(samples=3, min_samples=3, window=2, warmup_s=1e6)
+    measured = latency(
+        lambda: device.submit(next(times)), device=device, batch_size=1, effort=effort
+    )
+    assert measured.steady
+    assert measured.warmup_ms == pytest.approx([500, 400, 300, 200, 100, 10, 10, 10, 10])
+
+
+def test_samples_of_fewer_calls_do_not_count_for_the_warm_up():
+    """The mean of many calls is another number than the time of one, which it is not compared with."""
+    device = FakeDevice(launch_s=0.0)
+    effort = Effort(samples=3, min_samples=3, window=2, sample_s=0.1, warmup_s=1e6)
+    measured = latency(lambda: device.submit(1e-3), device=device, batch_size=1, effort=effort)
+    assert measured.calls == 100
+    of_1_call, of_10_calls, of_100_calls = 1, 1, 2 * 2
+    assert len(measured.warmup_ms) == of_1_call + of_10_calls + of_100_calls
+
+
 @pytest.mark.parametrize(("time_s", "taken"), [(1e6, 40), (1.0, 10), (1e-3, 6)])
 def test_samples_end_with_their_number_or_with_the_time(time_s, taken):
     """Of a slow step at least the smallest number are taken."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from vitbench.configs.compute import ComputeConfig
@@ -103,6 +106,50 @@ def test_curves_have_a_value_for_every_step_and_epoch(split):
         "test_accuracy": 3,
         "images_per_second": 3,
     }
+
+
+class Clock:
+    """A clock that goes on by what is done, and not by itself."""
+
+    now_s = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=4), st.floats(0, 1000))
+def test_an_epochs_speed_is_that_of_its_own_steps(seconds, test_s):
+    """Neither the epochs before it count nor the tests between them; for what is left all does."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (64, 1, 4, 4), generator=generator).to(torch.uint8)
+    dark = Split(images=images, labels=torch.arange(64) % 2, class_names=("dark", "bright"))
+    clock, heard, curves = Clock(), [], Curves()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    left = itertools.chain.from_iterable([each] * 4 for each in seconds)
+    model.register_forward_hook(lambda *_: clock.pass_s(next(left)))
+
+    def test() -> Evaluation:
+        clock.pass_s(test_s)
+        return ALL_RIGHT
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitbench.training.loop.time", clock)
+        fit(
+            dark,
+            curves=curves,
+            model=model,
+            epochs=len(seconds),
+            test=test,
+            on_epoch=lambda progress: heard.append((progress, clock.now_s - 1000.0)),
+        )
+    assert curves.images_per_second == pytest.approx([16 / each for each in seconds])
+    assert curves.seconds(images_per_epoch=64) == pytest.approx(4 * sum(seconds))
+    for done, (progress, spent) in enumerate(heard, start=1):
+        assert progress.images_per_second == curves.images_per_second[done - 1]
+        assert progress.eta_s == pytest.approx(spent / done * (len(seconds) - done))
 
 
 def test_training_twice_gives_the_same_bits(split):

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import get_args
 
-from vitbench import Case, Study
+import pytest
+
+from vitbench import Case, Study, obtain
 from vitbench.obtain import Ran, make_record
 from vitbench.outcome import Outcome
+from vitbench.records import Status, Store
+from vitbench.settings import Rerun
 
 AROUND = {"other_load_percent": 30.0, "stolen_percent": 0.0}
 WITHIN = {"other_load_percent": 1.0, "product_drift": 1.2}
 
 
-def environment_of(outcome):
-    """What the record of a case says that 30 % of the machine was taken around."""
+def cell_of():
+    """The only cell of a study."""
     (cell, *_) = Study(
         "s", base=Case(), arms={"a": {}}, baseline="a", metrics=["test_accuracy"]
     ).expand(budget="smoke")
+    return cell
+
+
+def environment_of(outcome):
+    """What the record of a case says that 30 % of the machine was taken around."""
     ran = Ran(outcome=outcome, started=datetime.now(UTC), duration_s=1.0, conditions=dict(AROUND))
-    record = make_record(cell, ran, code="c0de", environment={"machine": "bench"})
+    record = make_record(cell_of(), ran, code="c0de", environment={"machine": "bench"})
     return record.environment
 
 
@@ -29,6 +39,26 @@ def test_a_record_is_marked_by_what_happened_around_its_case():
         **AROUND,
         "flags": ["other processes took 30 % of the machine"],
     }
+
+
+@pytest.mark.parametrize("rerun", get_args(Rerun))
+@pytest.mark.parametrize("status", get_args(Status))
+def test_which_records_stay(status, rerun, tmp_path, monkeypatch):
+    """Current ones do, of any end; to repeat the failed leaves what was skipped, too."""
+    runs = []
+
+    def run(case, **how):
+        runs.append(case)
+        return Outcome(status=status, error=None if status == "ok" else "why")
+
+    monkeypatch.setattr(obtain, "run", run)
+    cell, store = cell_of(), Store(tmp_path)
+    assert not obtain.obtain(cell, store=store).reused
+    found = obtain.obtain(cell, store=store, rerun=rerun)
+    stays = {"stale": True, "none": True, "all": False, "failed": status in ("ok", "skipped")}
+    assert found.reused == stays[rerun]
+    assert len(runs) == (1 if stays[rerun] else 2)
+    assert found.record.status == status
 
 
 def test_what_a_task_says_of_its_timed_part_counts_instead():

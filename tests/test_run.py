@@ -14,6 +14,7 @@ from tiny import tiny
 
 from vitbench import run
 from vitbench.case import Case
+from vitbench.data.batches import Normalization
 from vitbench.registry import MODELS
 from vitbench.tasks import train
 from vitbench.training import evaluation
@@ -39,6 +40,22 @@ def test_accuracy_is_that_of_the_kept_predictions():
     assert outcome.metrics["test_accuracy"].value == pytest.approx(right)
     assert outcome.curves.test_accuracy[-1] == outcome.metrics["test_accuracy"].value
     assert np.all((kept.confidence >= 0.1 - 1e-6) & (kept.confidence <= 1))
+
+
+def test_images_are_normalised_as_those_that_were_trained_on(monkeypatch):
+    """Nothing is measured on the test split, which here is another: its negative."""
+    seen, original = {}, train.load_split
+
+    def load_split(data, *, split, folder):
+        loaded = original(data, split=split, folder=folder)
+        if split == "test":
+            loaded = dataclasses.replace(loaded, images=255 - loaded.images)
+        seen[split] = loaded
+        return loaded
+
+    monkeypatch.setattr(train, "load_split", load_split)
+    found = run.run(tiny()).trained.normalization
+    assert found == Normalization.of(seen["train"]) != Normalization.of(seen["test"])
 
 
 def test_running_leaves_the_global_random_state_alone_and_ignores_it(threads):

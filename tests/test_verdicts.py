@@ -137,11 +137,40 @@ def test_a_metric_without_direction_differs():
         ((0.1, 0.9), "equivalent"),
         ((-0.1, 1.1), "inconclusive"),
         ((0.0, 1.1), "inconclusive"),
+        ((-0.9, -0.1), "equivalent"),
+        ((-1.1, 0.1), "inconclusive"),
+        ((-1.1, 0.0), "inconclusive"),
     ],
 )
 def test_verdicts_by_example(interval, expected):
     """With a margin of 1."""
     assert decide(interval, margin=1.0, better="higher") == expected
+
+
+edge = st.integers(-4, 4).map(lambda halves: halves / 2)
+
+
+@given(st.tuples(edge, edge).map(sorted), st.sampled_from([None, 0.0, 1.0, 1.5]), direction)
+def test_an_interval_is_equivalent_with_both_ends_within_the_margin(ends, margin, better):
+    """On it is within, also of a margin of 0; one end beyond it, on either side, is not."""
+    found = decide(tuple(ends), margin=margin, better=better)
+    within = margin is not None and max(-ends[0], ends[1]) <= margin
+    assert (found == "equivalent") == within
+    if not within:
+        one_sided = ends[0] > 0 or ends[1] < 0
+        assert (found in ("better", "worse")) == one_sided
+
+
+@given(st.tuples(edge, edge).map(sorted), st.sampled_from([None, 0.0, 1.0, 1.5]))
+def test_the_mirrored_interval_has_the_mirrored_verdict(ends, margin):
+    """Neither side of 0 is judged by another rule, and what is lower can be better."""
+    low, high = ends
+    found = decide((low, high), margin=margin, better="higher")
+    opposite = {"better": "worse", "worse": "better"}.get(found, found)
+    assert decide((-high, -low), margin=margin, better="higher") == opposite
+    assert decide((low, high), margin=margin, better="lower") == opposite
+    neither = {"better": "differs", "worse": "differs"}.get(found, found)
+    assert decide((low, high), margin=margin, better="neither") == neither
 
 
 def test_the_wording_names_the_needed_seeds():
