@@ -69,19 +69,21 @@ def trained(*options: str) -> Path:
 
 @pytest.mark.parametrize("given", ["own_of_test.py", "own_of_test"])
 def test_a_part_is_imported_by_file_or_module(own, capsys, given):
-    """The record names the file, from which later commands load it themselves."""
+    """The record names the file, and without it the error says what loads it."""
     record = trained("--import", given)
     assert json.loads(record.read_text())["environment"]["imports"] == ["own_of_test.py"]
     forget()
-    assert main(["rerun", str(record)]) == 0
-    assert capsys.readouterr().err == (
-        "vitbench: imports own_of_test.py, which registered a part of the case\n"
-    )
-    forget()
-    assert load_model("runs/train-s0").case.model.posemb == "own-of-test"
-    forget()
     Image.new("RGB", (32, 32), "red").save("a.png")
-    assert main(["attention", "a.png", "--model", "runs/train-s0"]) == 0
+    load = "it was registered in own_of_test.py; load it by --import own_of_test.py"
+    with pytest.raises(InputError, match=load):
+        load_model("runs/train-s0")
+    for words in (["rerun", str(record)], ["attention", "a.png", "--model", "runs/train-s0"]):
+        forget()
+        capsys.readouterr()
+        assert main(words) == 2
+        assert load in capsys.readouterr().err
+        assert main([*words, "--import", given]) == 0
+    assert load_model("runs/train-s0").case.model.posemb == "own-of-test"
 
 
 def test_a_part_whose_file_is_gone_is_said(own, capsys):
@@ -92,7 +94,7 @@ def test_a_part_whose_file_is_gone_is_said(own, capsys):
     Path("beside_of_test.py").rename("moved/beside_of_test.py")
     lost = (
         "unknown position embedding 'own-of-test'; .*it was registered in own_of_test.py, which is "
-        "not here; load a part of your own by --import FILE$"
+        "not here; load it by --import FILE$"
     )
     forget()
     capsys.readouterr()
@@ -122,7 +124,7 @@ def test_a_training_goes_on_with_its_part(own, monkeypatch, capsys):
         patch.setattr(folder.checkpoint, "write_checkpoint", cut)
         assert main([*TRAIN, "--import", "own_of_test.py"]) == 1
     forget()
-    assert main(["train", "--resume", "runs/train-s0"]) == 0
+    assert main(["train", "--resume", "runs/train-s0", "--import", "own_of_test.py"]) == 0
 
 
 def test_a_part_counts_with_its_file(own):

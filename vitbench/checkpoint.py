@@ -92,8 +92,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_model(path: Path | str, *, device: str = "cpu") -> Checkpoint:
     """Read a trained model, in evaluation mode; nothing of the file is executed.
 
-    Where the model has a part of somebody's own that is not registered, the Python file that
-    registered it is imported, if it is still there.
+    Import the file that registers a part of your own first; the error names it.
 
     path: a file that `vitbench train` wrote, or the folder that it is in
     device: "auto", "cpu", "cuda", "cuda:N" or "mps"

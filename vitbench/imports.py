@@ -42,23 +42,24 @@ def import_parts(given: str) -> None:
 
 
 def with_parts(make: Callable[[], T], *, files: object = ()) -> T:
-    """Return what `make` makes; where it names an unknown part, after the import of files.
+    """Return what `make` makes; where it names an unknown part, say what would load it.
 
-    files: where its parts were registered, as a record says; nothing else is taken from it
+    Nothing is imported because a record or a file of weights names it: those may be a stranger's.
+    files: where the parts were registered, as a record says
     raises: InputError that says where an unknown part was registered, and what would load it
     """
     known = [file for file in files if isinstance(file, str)] if isinstance(files, Iterable) else []
     try:
         return make()
     except UnknownPartError as error:
-        here = [file for file in known if file.endswith(".py") and Path(file).is_file()]
-        if not here:
-            where = f"it was registered in {', '.join(known)}, which is not here; " if known else ""
-            raise InputError(f"{error}; {where}load a part of your own by --import FILE") from error
-    for file in here:
-        print(f"vitbench: imports {file}, which registered a part of the case", file=sys.stderr)
-        import_parts(file)
-    return make()
+        if not known:
+            raise InputError(f"{error}; load a part of your own by --import FILE") from error
+        here = [file for file in known if Path(file).is_file()]
+        gone = "" if here else ", which is not here"
+        option = " ".join(f"--import {file}" for file in here) or "--import FILE"
+        raise InputError(
+            f"{error}; it was registered in {', '.join(known)}{gone}; load it by {option}"
+        ) from error
 
 
 def _place(path: Path) -> tuple[Path, str]:
