@@ -44,7 +44,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that a user has named: whole, and in folders that are made for it.
+    """Write a file that a user has named, whole.
 
     What is there and is no plain file, such as `/dev/stdout`, is written to as it is.
     raises: OSError
@@ -52,7 +52,6 @@ def write_output(path: Path, data: bytes) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         path.write_bytes(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
 
 

@@ -59,6 +59,7 @@ def _frame(options: argparse.Namespace, default: str) -> int:
         frame = make_frame(shelf)
         data = to_parquet(frame) if options.format == "parquet" else to_csv(frame)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_output(path, data)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
