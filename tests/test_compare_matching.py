@@ -90,7 +90,9 @@ def test_a_setting_that_did_not_exist_yet_has_todays_default():
 def test_the_newest_record_of_a_seed_counts():
     """A store that keeps two is read like a table."""
     old, new = (
-        make_record(seed=0, plan=PLAN, metrics={"test_accuracy": value}, started=f"2026-11-2{day}")
+        make_record(
+            seed=0, plan=PLAN, metrics={"test_accuracy": value}, started=f"2026-11-2{day}T10:00:00Z"
+        )
         for value, day in ((70.0, 1), (80.0, 2))
     )
     (match,) = match_records([new, old], [new]).matches

@@ -28,7 +28,7 @@ class Eventful(PositionEmbedding):
     def __init__(self, *, grid, width, head_width):
         super().__init__(grid=grid, width=width, head_width=head_width)
         with open("ran", "a") as file:
-            file.write(f"{type(self).__name__}\\n")
+            file.write(f"{type(self).__name__} {os.getpid()}\\n")
         self.happen()
 
     def happen(self):
@@ -115,8 +115,9 @@ def statuses(pytester: pytest.Pytester) -> dict[str, str]:
 
 
 def runs(pytester: pytest.Pytester) -> list[str]:
-    """Name the embedding of every cell that was run, in order."""
-    return (pytester.path / "ran").read_text().split()
+    """Name the embedding of every cell that a process ran, in order; a cell has several models."""
+    lines = dict.fromkeys((pytester.path / "ran").read_text().splitlines())
+    return [line.split()[0] for line in lines]
 
 
 def hidden(pytester: pytest.Pytester) -> list[Path]:

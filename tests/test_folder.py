@@ -31,7 +31,12 @@ SETTINGS = {
     "model.drop_path": 0.3,
 }
 STEPS = 9
-MEASURED = {"train_images_per_second", "train_seconds", "peak_memory_mib"}
+MEASURED = {
+    "train_images_per_second",
+    "train_seconds",
+    "peak_memory_mib",
+    "memory_before_mib",
+}
 
 
 def begin(path: Path, **changes: object) -> folder.Finished:

@@ -187,7 +187,7 @@ def test_the_same_case_gives_the_same_numbers(pytester, study):
     first = records(pytester)
     run(pytester, "--study-rerun", "all")
     second = records(pytester)
-    measured = {"train_images_per_second", "train_seconds", "peak_memory_mib"}
+    measured = {"train_images_per_second", "train_seconds", "peak_memory_mib", "memory_before_mib"}
     for name, record in first.items():
         for metric, value in record["metrics"].items():
             assert metric in measured or value == second[name]["metrics"][metric]
