@@ -63,6 +63,6 @@ def test_what_was_given_goes_before_the_studys_and_the_default():
         Margin(value=0.5),  # 0.5 % of an accuracy are points
         Margin(value=1.0),
         Margin(value=10.0, relative=True),
-        Margin(value=5.0, relative=True),
+        Margin(value=5.0, relative=True, at_least=32.0),
         None,
     ]

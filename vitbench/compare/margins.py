@@ -13,6 +13,8 @@ from vitbench.study import Plan
 TIME_PERCENT = 10.0
 """Of the baseline, for what is measured with a clock."""
 MEMORY_PERCENT = 5.0
+MEMORY_MIB = 32.0
+"""And no less than this: what a process holds moves by as much however little a training adds."""
 SCALE_PERCENT = 2.5
 """Of the peak memory of the same code, how far two processes may lie apart."""
 DRIFT_PERCENT = 5.0
@@ -24,18 +26,26 @@ The same code measured in blocks on two cores: 5 to 95 % of the ratios are 0.953
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """A difference in the metric's own unit, or in per cent of the baseline's mean."""
+    """A difference in the metric's own unit, or in per cent of the baseline's mean.
+
+    at_least: of a relative margin, in the metric's own unit
+    """
 
     value: float
     relative: bool = False
+    at_least: float = 0.0
 
     def absolute_of(self, size: float) -> float:
         """Return the margin in the metric's own unit; size: of the baseline's mean."""
-        return self.value * size / 100 if self.relative else self.value
+        return max(self.value * size / 100, self.at_least) if self.relative else self.value
 
     def percent_of(self, size: float) -> float:
         """Return the margin in per cent of the baseline; size: of its mean, not 0."""
-        return self.value if self.relative else 100 * self.value / size
+        return (
+            max(self.value, 100 * self.at_least / size)
+            if self.relative
+            else 100 * self.value / size
+        )
 
 
 def parse_margin(text: str) -> tuple[str, Margin]:
@@ -69,4 +79,6 @@ def find_margin(
         return Margin(value=plan.margins[metric])
     if unit in units.TIME:
         return Margin(value=TIME_PERCENT, relative=True)
-    return Margin(value=MEMORY_PERCENT, relative=True) if unit in units.MEASURED else None
+    if unit in units.MEASURED:
+        return Margin(value=MEMORY_PERCENT, relative=True, at_least=MEMORY_MIB)
+    return None
