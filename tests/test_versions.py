@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from processes import assert_ends_with
+from processes import LIMIT_S, assert_ends_with
 
 import vitbench
 from vitbench.cli import main
@@ -111,7 +111,7 @@ def check_out_and_end_by(number: int) -> None:
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate(timeout=LIMIT_S)
     assert process.returncode == -number
 
 

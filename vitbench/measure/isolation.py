@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -160,8 +161,8 @@ def _parent(loaded: tuple[str, ...]) -> subprocess.Popen[str]:
 def _end(parent: subprocess.Popen[str]) -> None:
     """End a process with its pipes, so that nothing is left for the interpreter to warn of."""
     parent.kill()
-    with parent:  # closes the pipes and waits
-        pass
+    with suppress(BrokenPipeError), parent:  # closes the pipes and waits
+        pass  # what it was not told, as it was killed before, is lost with it
 
 
 def serve_children(loaded: list[str]) -> None:
