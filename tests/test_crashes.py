@@ -13,6 +13,7 @@ import scipy.special  # noqa: F401  in-process sessions forget what they import,
 import torchvision  # noqa: F401  cannot be imported twice
 from processes import LIMIT_S, assert_ends_with
 
+import vitbench.obtain  # noqa: F401
 from vitbench import lease
 from vitbench.pytest_plugin.crashes import Crashes
 from vitbench.registry import POSEMBS
