@@ -454,7 +454,9 @@ def test_the_statistics_are_named():
 
 def test_arms_of_an_older_plan_keep_their_row():
     """The newest plan decides; an arm that it does not know stands in the table all the same."""
-    old = make_record("old", plan=make_plan(arms=("old", "learned1d")), started="2026-01-01T10:00:00Z")
+    old = make_record(
+        "old", plan=make_plan(arms=("old", "learned1d")), started="2026-01-01T10:00:00Z"
+    )
     assert "old" in {each.arm for each in only([old, make_record()]).rows}
 
 
