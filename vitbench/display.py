@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec
 
+from vitbench.errors import in_a_line
+
 P = ParamSpec("P")
 
 
@@ -30,12 +32,6 @@ def only_shows(what: str, show: Callable[P, object] | None) -> Callable[P, None]
             _warn(f"{what} cannot be shown: {in_a_line(error)}")
 
     return shown
-
-
-def in_a_line(error: Exception) -> str:
-    """Say an exception in a line: its type, and the first line of its message."""
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
 
 
 @functools.cache  # a process says it once, however many cells it runs

@@ -12,7 +12,7 @@ from typing import Literal
 from vitbench.case import Case
 from vitbench.configs.compute import ComputeConfig
 from vitbench.environment import cores, machine_name, memory_gib
-from vitbench.errors import InputError
+from vitbench.errors import InputError, in_a_line
 from vitbench.records import Store
 from vitbench.registry import DATASETS
 
@@ -43,8 +43,7 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        yield Finding(level="problem", text=f"{type(error).__name__}: {first}")
+        yield Finding(level="problem", text=in_a_line(error))
 
 
 def _torch() -> Iterator[Finding]:

@@ -21,6 +21,16 @@ class UnknownPartError(InputError):
     """No part is registered under a name; one of the user's own may be in a file not imported."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message; "" where it has none."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an exception in one line: its type, and the first line of its message."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def nearest(given: str, choices: Iterable[str]) -> str:
     """Say what `given` could have meant: `did you mean 'rope2d'? known: none, rope2d`.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from vitbench.errors import InputError, UnknownPartError
+from vitbench.errors import InputError, UnknownPartError, in_a_line
 
 T = TypeVar("T")
 
@@ -32,8 +32,7 @@ def import_parts(given: str) -> None:
     try:
         module = importlib.import_module(name)
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        raise InputError(f"cannot import {given}: {type(error).__name__}: {first_line}") from error
+        raise InputError(f"cannot import {given}: {in_a_line(error)}") from error
     file = getattr(module, "__file__", None)
     if path.is_file() and (file is None or Path(file).resolve() != path.resolve()):
         raise InputError(

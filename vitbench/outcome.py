@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vitbench import device
 from vitbench.checkpoint import Checkpoint
-from vitbench.errors import InputError
+from vitbench.errors import InputError, first_line, in_a_line
 from vitbench.records import Metric, Predictions, Status
 from vitbench.training.loop import Curves, DivergedError, Samples, TimeLimitError
 from vitbench.training.state import DamagedStateError
@@ -86,9 +86,8 @@ def noted(outcome: Outcome) -> Iterator[None]:
     except TimeLimitError as error:
         outcome.status, outcome.error = "timeout", str(error)
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
         if device.is_out_of_memory(error):
-            outcome.status, outcome.error = "oom", f"out of memory: {first_line}"
+            outcome.status, outcome.error = "oom", f"out of memory: {first_line(error)}"
         else:
-            outcome.status, outcome.error = "failed", f"{type(error).__name__}: {first_line}"
+            outcome.status, outcome.error = "failed", in_a_line(error)
             outcome.defect = error

@@ -24,7 +24,8 @@ from vitbench.compare.words import (
     notes,
     quiet,
 )
-from vitbench.report.terminal import lay_out, printable, wrap
+from vitbench.console import printable
+from vitbench.report.terminal import lay_out, wrap
 from vitbench.stats import Comparison, Estimate
 
 

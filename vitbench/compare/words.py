@@ -10,12 +10,12 @@ from vitbench.compare.findings import Finding
 from vitbench.compare.gate import DAMAGED, FINE, INCOMPLETE, INCONCLUSIVE, REGRESSION, Gate
 from vitbench.compare.margins import DRIFT_PERCENT
 from vitbench.compare.matching import Single
+from vitbench.console import printable
 from vitbench.records import Record
 from vitbench.report.notes import commit, version
 from vitbench.report.numbers import format_difference, format_value
 from vitbench.report.summary import Column
 from vitbench.report.tables import column_title
-from vitbench.report.terminal import printable
 
 HEADS = ("arm", "metric", "baseline → new", "difference", "n", "verdict")
 QUIET = ("identical", "equivalent")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitbench.errors import InputError
+from vitbench.errors import InputError, in_a_line
 from vitbench.exchange.frame import settings
 from vitbench.records import Record
 from vitbench.settings import Tracker
@@ -179,5 +179,4 @@ def _not_installed(name: str) -> InputError:
 
 
 def _not_taken(name: str, error: Exception) -> InputError:
-    first = (str(error).splitlines() or [""])[0]
-    return InputError(f"{name} did not take a run: {type(error).__name__}: {first}")
+    return InputError(f"{name} did not take a run: {in_a_line(error)}")

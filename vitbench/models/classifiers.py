@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from vitbench.device import randomness
-from vitbench.errors import InputError
+from vitbench.errors import InputError, first_line
 from vitbench.models.foreign import ForeignModel, library, near_names
 from vitbench.models.preprocessing import Preprocessing, preprocessing
 from vitbench.models.timm_files import at_the_models_size, classes_in
@@ -135,5 +135,5 @@ def _no_weights(library: str, identifier: str, tag: str, known: list[str]) -> In
 
 
 def _no_download(name: str, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error) or type(error).__name__
     return InputError(f"cannot download the weights of {name}: {reason}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitbench.device import randomness
-from vitbench.errors import InputError
+from vitbench.errors import InputError, first_line
 from vitbench.models.foreign import ForeignModel, TextTower, library, near_names
 from vitbench.models.preprocessing import preprocessing
 from vitbench.models.unwrapping import Weights
@@ -248,7 +248,7 @@ def _download(open_clip: Any, clip: nn.Module, tag: Mapping[str, Any], *, name: 
     try:
         file = open_clip.download_pretrained(tag)
     except (OSError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error) or type(error).__name__
         raise InputError(f"cannot download the weights of {name}: {reason}") from error
     open_clip.load_checkpoint(clip, file, strict=True, weights_only=True)
 

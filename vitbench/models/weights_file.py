@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vitbench.errors import InputError
+from vitbench.errors import InputError, first_line
 from vitbench.models.unwrapping import Weights, unwrap
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
@@ -120,7 +120,7 @@ def _load_torch(path: Path) -> Any:
             f"{path} is damaged, or no file of torch's; nothing of it was executed"
         ) from error
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        reason = (first_line(error) or type(error).__name__)[:100]
         raise InputError(f"{path} is damaged, or no file of torch's: {reason}") from error
 
 

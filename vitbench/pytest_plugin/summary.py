@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vitbench.console import shown
-from vitbench.display import in_a_line
-from vitbench.errors import InputError
+from vitbench.errors import InputError, in_a_line
 from vitbench.pytest_plugin.session import Session
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ class Store:
     """A folder of records: `<root>/<machine>/<study>/<budget>/<arm>-s<seed>-<key8>.json`.
 
     Files appear whole or not at all, and a record is made by one process at a time. A record that
-    is replaced moves to `superseded/` beside it, and a damaged one is renamed to `.corrupt`: nothing is deleted.
+    is replaced moves to `superseded/` beside it, and a damaged one is renamed to `.corrupt`:
+    nothing is deleted.
 
     option: the option by which a user names another folder
     set_aside: the damaged files that this object has renamed
@@ -57,18 +58,14 @@ class Store:
         """Return the file of a record."""
         return self.folder(record) / f"{record.stem}.json"
 
-    def check_writable(self, *folders: str) -> None:
-        """Raise InputError unless files can be written to the store, or to a folder in it.
-
-        folders: machine, study and budget; made where they are missing
-        """
-        folder = self.root.joinpath(*folders)
+    def check_writable(self) -> None:
+        """Raise InputError unless files can be written to the store."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise InputError(self._cannot_write(folder, error)) from error
+            raise InputError(self._cannot_write(self.root, error)) from error
 
     def write(self, record: Record, predictions: Predictions | None = None) -> Path:
         """Write a record, its predictions first, and return the record's path.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from vitbench.console import printable
 from vitbench.report.numbers import format_difference, format_value
 from vitbench.report.summary import Row, Table, once
-from vitbench.report.tables import column_title, printable
+from vitbench.report.tables import column_title
 
 VERDICTS = ("better", "worse", "differs", "equivalent", "identical", "inconclusive")
 """The order in which they are told."""

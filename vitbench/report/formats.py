@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from vitbench.console import printable
 from vitbench.report.answer import answer
 from vitbench.report.notes import facts, notes
 from vitbench.report.summary import Row, Table
-from vitbench.report.tables import grid, printable, verdict
+from vitbench.report.tables import grid, verdict
 from vitbench.spreadsheet import as_text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vitbench.console import printable
 from vitbench.report.notes import facts, notes
 from vitbench.report.numbers import (
     format_difference,
@@ -11,7 +12,7 @@ from vitbench.report.numbers import (
     format_ratio,
 )
 from vitbench.report.summary import Column, Entry, Row, Table, build_tables, once
-from vitbench.report.terminal import WIDTH, columns_of, line, printable, wrap
+from vitbench.report.terminal import WIDTH, columns_of, line, wrap
 
 __all__ = [
     "build_tables",

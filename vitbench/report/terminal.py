@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from vitbench.console import printable
 
-__all__ = ["WIDTH", "columns_of", "lay_out", "line", "printable", "wrap"]
-
 WIDTH = 99
 """Columns of a line, where nobody says otherwise."""
 

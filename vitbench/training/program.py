@@ -18,6 +18,7 @@ from torch import Tensor
 from vitbench.data.batches import Batches
 from vitbench.data.uploaded import Uploaded
 from vitbench.device import is_out_of_memory, randomness
+from vitbench.errors import first_line
 from vitbench.training.averaging import WeightAverage
 from vitbench.training.optimizers import Optimizers
 from vitbench.training.step import Step, Taken, differentiate, share_right, update
@@ -142,7 +143,7 @@ class StepProgram:
                 raise
             raise CannotCaptureError(
                 "a step of this model cannot be captured, as when it waits for the device; set "
-                f"compute.capture=false: {(str(error).splitlines() or [''])[0]}"
+                f"compute.capture=false: {first_line(error)}"
             ) from error
         torch._C._cuda_clearCublasWorkspaces()
         return graph

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from vitbench.errors import first_line
 from vitbench.files import write_whole
 
 HEAD = "vitbench.state/1"
@@ -76,8 +77,9 @@ class State:
             for name, series in curves.items():
                 series[:] = self.curves[name]
         except (RuntimeError, ValueError, KeyError) as error:
-            first_line = (str(error).splitlines() or [""])[0]
-            raise DamagedStateError(f"the state is of another training: {first_line}") from error
+            raise DamagedStateError(
+                f"the state is of another training: {first_line(error)}"
+            ) from error
 
 
 def write_state(path: Path, state: State, *, about: Mapping[str, Any]) -> None:
@@ -105,5 +107,4 @@ def read_state(path: Path) -> tuple[State, dict[str, Any]]:
         about = fields.pop("about")
         return State(**fields), about
     except (pickle.UnpicklingError, RuntimeError, TypeError, KeyError, AttributeError) as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        raise DamagedStateError(f"{path} is damaged: {first_line}") from error
+        raise DamagedStateError(f"{path} is damaged: {first_line(error)}") from error
