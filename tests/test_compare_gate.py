@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stores import PLAN, judge, keep, make_store, stores, turned
 
 from vitbench.compare import Margin, compare_stores
+from vitbench.compare.changes import changes
 from vitbench.compare.gate import INCONCLUSIVE
-from vitbench.compare.words import changes
 from vitbench.errors import InputError
 from vitbench.records import Predictions, Store
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from vitbench.compare.changes import changes
 from vitbench.compare.findings import Finding
 from vitbench.compare.gate import Gate
 from vitbench.compare.words import (
@@ -17,7 +18,6 @@ from vitbench.compare.words import (
     QUIET,
     by_images,
     cells,
-    changes,
     ending,
     groups,
     headline,

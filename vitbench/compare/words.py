@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from vitbench.compare.findings import Finding
 from vitbench.compare.gate import DAMAGED, FINE, INCOMPLETE, INCONCLUSIVE, REGRESSION, Gate
 from vitbench.compare.margins import DRIFT_PERCENT
-from vitbench.compare.matching import Single
 from vitbench.console import printable
 from vitbench.records import Record
 from vitbench.report.notes import commit, version
@@ -139,77 +138,6 @@ def ending(gate: Gate, *, strict: bool) -> str:
     return f"{ENDINGS[code]}: exit code {code}"
 
 
-def changes(gate: Gate) -> list[str]:
-    """List cells and arms that are on one side only, and what cannot be read."""
-    said = [
-        f"broken: {printable(str(each.place))}, seed {each.seed}: {each.status}: "
-        f"{printable(each.error)}"
-        for each in gate.broken
-    ]
-    said += [f"repaired: {printable(str(e.place))}, seed {e.seed}" for e in gate.repaired]
-    said += [f"missing: {_single(each)}" for each in gate.missing]
-    said += [
-        f"missing: {printable(str(place))}, {_seeds(seeds)}" for place, seeds in gate.missing_seeds
-    ]
-    said += _gone(gate)
-    said += [
-        f"changed: {printable(str(each.place))}, seed {each.seed}: now {each.status}: "
-        f"{printable(each.error)}"
-        for each in gate.changed
-    ]
-    said += _redefined(gate)
-    said += [
-        f"not compared: {_single(each)}: no new records of this machine" for each in gate.elsewhere
-    ]
-    said += [f"new: {_single(each)}" for each in gate.added]
-    if not gate.matches and not gate.missing:
-        said.append(printable(f"no baseline: nothing under {gate.base} to compare with"))
-    if not gate.matches and not gate.added:
-        said.append(printable(f"nothing to judge under {gate.new}"))
-    return said + [f"damaged: {printable(each)}" for each in gate.damaged]
-
-
-def _gone(gate: Gate) -> list[str]:
-    """Name the seeds in which a metric is compared no more, arms of which the same is true together."""
-    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for finding in gate.findings:
-        if finding.comparison is None:
-            continue  # whose row gives the reason
-        for seed, reason in finding.gone.items():
-            word = "missing" if seed in finding.lost else "not compared"
-            said = f"seed {seed}: new: {printable(reason)}"
-            key = word, printable(finding.place.title), metric_title(finding), said
-            found[key].append(printable(finding.place.arm))
-    return _by_arms(found)
-
-
-def _redefined(gate: Gate) -> list[str]:
-    """Name what the new records want to be judged by, and the baseline does not."""
-    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for finding in gate.findings:
-        for change in finding.redefined:
-            said = f"{change}; the baseline's counts"
-            key = "changed", printable(finding.place.title), metric_title(finding), said
-            found[key].append(printable(finding.place.arm))
-    return _by_arms(found)
-
-
-def _by_arms(found: dict[tuple[str, ...], list[str]]) -> list[str]:
-    return [
-        f"{word}: {study}, {metric} ({_few(arms, most=8)}), {said}"
-        for (word, study, metric, said), arms in found.items()
-    ]
-
-
-def _single(single: Single) -> str:
-    hint = f" ({', '.join(single.hint)})" if single.hint else ""
-    return printable(f"{single.place}, {_seeds(sorted(single.records))}{hint}")
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
 def notes(gate: Gate) -> list[str]:
     """List what a reader has to know to trust the verdicts."""
     return [*_statistics(gate), *_provenance(gate)]
@@ -282,7 +210,7 @@ def _provenance(gate: Gate) -> list[str]:
     new = [record for match in gate.matches for record in match.new.values()]
     said = []
     for name, tell in ORIGINS.items():
-        sides = [_few(sorted({tell(record) for record in side})) for side in (old, new)]
+        sides = [few(sorted({tell(record) for record in side})) for side in (old, new)]
         if sides[0] != sides[1]:
             said.append(f"{name} {' → '.join(sides)}")
     lines = [f"{printable(' · '.join(said))}."] if said else []
@@ -298,7 +226,8 @@ def _provenance(gate: Gate) -> list[str]:
     return lines
 
 
-def _few(names: Iterable[str], most: int = 3) -> str:
+def few(names: Iterable[str], most: int = 3) -> str:
+    """List names, of very many the first: `a, b, c and 2 more`."""
     found = list(names)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return f"{', '.join(found[:most])}{more}" if found else "none"
@@ -321,6 +250,6 @@ def quiet(findings: Iterable[Finding]) -> list[str]:
     for (said, title), arms in found.items():
         by_arms[said, tuple(arms)].append(title)
     return [
-        f"{said}: {', '.join(titles)} ({_few(arms, most=8)})"
+        f"{said}: {', '.join(titles)} ({few(arms, most=8)})"
         for (said, arms), titles in by_arms.items()
     ]
