@@ -8,7 +8,7 @@ from vitbench import Case, Study
 
 
 def baseline(case, path):
-    """The classifier that the study is told to compare with."""
+    """The classifier to compare with."""
     return case.classify.baseline
 
 

@@ -73,7 +73,7 @@ def test_it_opens_without_a_word_and_without_a_network(open_page):
 
 
 def test_heads_sort_rows_by_raw_values(open_page):
-    """Down, then up; empty cells last; a screen reader is told."""
+    """Down, then up; empty cells last; a screen reader hears which."""
     page = open_page()
     head = page.locator("section:first-of-type table.sortable >> nth=0 >> th >> nth=5")
     head.locator("button").click()

@@ -60,7 +60,7 @@ def test_channels(case, run_case):
 
 
 def test_a_study_of_classifiers_ends_with_galleries(pytester, monkeypatch):
-    """A broken photo is told although warnings are errors; pair, galleries and page are named."""
+    """A broken photo is reported although warnings are errors; pair, galleries and page are named."""
     monkeypatch.delenv("VITBENCH_DATA", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
     pytester.makeini(

@@ -69,7 +69,7 @@ class Meets(Eventful):
 
 @POSEMBS.register("stays-of-test")
 class Stays(Eventful):
-    """Does not come back, and notes when it is told to."""
+    """Does not return, and leaves a file when it is asked to end."""
     def happen(self):
         sys.path.append(TESTS)
         from processes import stay

@@ -233,7 +233,7 @@ def test_a_device_that_is_not_there_is_told_in_a_line(
 
 
 def test_what_was_assumed_is_said_and_stands_on_the_page(photo, tmp_path, capsys):
-    """And what it was told instead is in the command that makes the page again."""
+    """And the options given instead are in the command that makes the page again."""
     from test_encoders import make_timm
 
     torch.save({"model": make_timm().state_dict()}, path := tmp_path / "own.pth")

@@ -1,4 +1,4 @@
-"""Mutated records: every reader refuses the same ones, and goes on with the others."""
+"""Mutated records: every reader refuses the same ones and reads the others."""
 
 from __future__ import annotations
 
