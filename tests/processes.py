@@ -13,6 +13,15 @@ from vitbench.lease import is_held, take
 LIMIT_S = 600
 """Far more than anything takes that tests wait for, on a busy machine, too."""
 
+IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Begin a program with this, and signals end it also where tests run in the background, whose
+processes ignore some."""
+
 
 def until(condition: Callable[[], object], what: str) -> None:
     """Wait for a condition; fail where it does not come true."""

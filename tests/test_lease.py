@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import LIMIT_S
+from processes import IN_A_TERMINAL, LIMIT_S
 
 from vitbench import lease
 from vitbench.lease import hold, is_held, scratch_folder, take
@@ -38,7 +38,7 @@ with scratch_folder(Path(sys.argv[1]), prefix="work-") as folder:
 
 def begin(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a program and wait until it says that it is ready."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    command = [sys.executable, "-c", IN_A_TERMINAL + program, *map(str, arguments)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

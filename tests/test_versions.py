@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from processes import LIMIT_S, assert_ends_with
+from processes import IN_A_TERMINAL, LIMIT_S, assert_ends_with
 
 import vitbench
 from vitbench.cli import main
@@ -105,7 +105,7 @@ with checked_out("main", repository=Path.cwd()) as root:
 
 def check_out_and_end_by(number: int) -> None:
     """Send a signal to a process that has checked a commit out, and wait for its end."""
-    command = [sys.executable, "-c", CHECK_OUT]
+    command = [sys.executable, "-c", IN_A_TERMINAL + CHECK_OUT]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
