@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +24,7 @@ from vitbench.configs.dino import DinoConfig
 from vitbench.configs.interpret import InterpretConfig
 from vitbench.configs.measure import MeasureConfig
 from vitbench.configs.model import ModelConfig
+from vitbench.configs.recorded import check_layout, default_settings, flatten
 from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError, UnknownPartError, nearest
 
@@ -130,16 +132,29 @@ class Case:
         value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return {name: part for name, part in value.items() if part is not None}
 
+    def changed_settings(self) -> dict[str, Any]:
+        """Return every dotted setting that does not have its default, as JSON values.
+
+        This is what stays the same where a version of vitbench adds settings.
+        """
+        case = self.to_json()
+        defaults = _defaults(tuple(name for name in TASKS if name in case))
+        return {path: value for path, value in flatten(case).items() if value != defaults[path]}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Case:
-        """Read a case back; raises InputError when a field is unknown, missing or mistyped."""
-        tasks = [path for path in TASK_SETTINGS if path.partition(".")[0] in value]
-        if differing := sorted(_flat(value) ^ {*SETTINGS, *tasks, "seed", "budget"}):
-            raise InputError(
-                f"this version of vitbench has other settings than the case: {', '.join(differing)}"
-            )
+        """Read a case back; what it lacks, since it was made before there was one, has the default.
+
+        raises: InputError when a setting is unknown or mistyped, or when the seed or the budget
+            is missing
+        """
+        check_layout(value, sections={**SECTIONS, **TASKS}, fields=("seed", "budget"))
+        sections: dict[str, Any] = {}
+        for path, setting in recorded_settings(value).items():
+            section, name = _split(path)
+            sections.setdefault(section, {})[name] = setting
         try:
-            return msgspec.convert(value, cls)
+            return msgspec.convert({**value, **sections}, cls)
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, UnknownPartError):
                 raise error.__cause__ from None
@@ -198,6 +213,28 @@ SETTINGS = _paths(SECTIONS)
 TASK_SETTINGS = _paths(TASKS)
 """Every dotted path of a task's section, with its type."""
 ALL_SETTINGS = {**SETTINGS, **TASK_SETTINGS}
+
+
+def recorded_settings(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every dotted setting of a case in a record, as JSON values.
+
+    A setting that the case lacks, because it was made before there was one, has the default; one
+    that this version does not know is kept. Two cases with equal settings are the same case but
+    for the seed and the budget, wherever that is asked: by `Case.from_json`, keys, tables and
+    comparisons.
+    """
+    return {**_defaults(tuple(name for name in TASKS if name in case)), **flatten(case)}
+
+
+@cache
+def _defaults(tasks: tuple[str, ...]) -> dict[str, Any]:
+    return default_settings({**SECTIONS, **{name: TASKS[name] for name in tasks}})
+
+
+def settings_of_place(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a case in a record without the index of its device."""
+    settings = recorded_settings(case)
+    return {**settings, "compute.device": str(settings["compute.device"]).partition(":")[0]}
 
 
 def parse_setting(text: str) -> tuple[str, Setting]:
@@ -265,11 +302,3 @@ def _in_words(annotation: Any) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}[
         annotation
     ]
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> set[str]:
-    paths: set[str] = set()
-    for name, inner in value.items():
-        path = f"{prefix}{name}"
-        paths |= _flat(inner, f"{path}.") if inner and isinstance(inner, Mapping) else {path}
-    return paths

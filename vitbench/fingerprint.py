@@ -7,7 +7,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from vitbench.case import TASK_SETTINGS, TRAIN, Case, digest
+from vitbench.case import TASK_SETTINGS, TASKS, TRAIN, Case, digest
 from vitbench.errors import InputError
 from vitbench.records import Record
 from vitbench.registry import OF_ONE_TASK, REGISTRIES, registrations
@@ -38,13 +38,20 @@ RESULT_CODE = (
 
 
 def record_key(case: Case, *, study: str, version: int) -> str:
-    """Hash the study, the complete case, and the content of its data and of the files it names."""
+    """Hash the study, the case, and the content of its data and of the files it names.
+
+    Settings at their defaults are left out, so that a setting that is new leaves every key as it
+    was. A changed default makes records stale all the same: their cases are compared, too.
+    """
     files = _named_files(case)
     return digest(
         {
             "study": study,
             "version": version,
-            "case": case.to_json(),
+            "tasks": [task for task in TASKS if task in case.to_json()],
+            "case": case.changed_settings(),
+            "seed": case.seed,
+            "budget": case.budget,
             "data": case.data.facts().fingerprint,
             **({"files": files} if files else {}),
         }

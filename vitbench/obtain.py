@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitbench import device
-from vitbench.case import Case
+from vitbench.case import Case, recorded_settings
 from vitbench.display import only_shows
 from vitbench.disturbance import flags
 from vitbench.environment import describe, machine_slug
@@ -234,7 +234,11 @@ def _place(cell: Cell) -> dict[str, str]:
 def _find(cell: Cell, *, store: Store) -> Record | None:
     """Return the cell's record, by whatever code it was made."""
     found = store.find(**_place(cell))
-    return found if found is not None and found.key == _key(cell) else None
+    if found is None or found.key != _key(cell):
+        return None
+    # The key leaves out what has the default, and a default may have been another one then.
+    same = recorded_settings(found.case) == recorded_settings(cell.case.to_json())
+    return found if same else None
 
 
 def _killed() -> Ran:

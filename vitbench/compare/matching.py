@@ -6,10 +6,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
-from vitbench.case import Case
+from vitbench.case import settings_of_place
 from vitbench.records import Record
 
 Key = tuple[str, str, str, str]
@@ -205,24 +203,8 @@ def _newest_machine(machines: Mapping[str, Seeds]) -> Seeds:
 
 def arm_key(record: Record) -> Key:
     """Return what makes two records the same arm: study, budget, name and settings."""
-    settings = {**_defaults(), **_flat(record.case)}
-    device = str(settings.get("compute.device", "")).partition(":")[0]
-    settings["compute.device"] = device
-    return record.study, record.budget, record.arm, json.dumps(settings, sort_keys=True)
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    return _flat(Case().to_json())
-
-
-def _flat(case: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": value
-        for section, values in case.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
-    }
+    settings = json.dumps(settings_of_place(record.case), sort_keys=True)
+    return record.study, record.budget, record.arm, settings
 
 
 def namesakes(key: Key) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from vitbench.case import recorded_settings
 from vitbench.compare.findings import Finding
 from vitbench.compare.gate import DAMAGED, FINE, INCOMPLETE, INCONCLUSIVE, REGRESSION, Gate
 from vitbench.compare.margins import DRIFT_PERCENT
@@ -221,7 +222,10 @@ def _provenance(gate: Gate) -> list[str]:
             f"{same} of {len(pairs)} cells are the very records of the baseline: the same code, "
             "not run again."
         )
-    if any(base.case == record.case and base.key != record.key for base, record in pairs):
+    if any(
+        base.key != record.key and recorded_settings(base.case) == recorded_settings(record.case)
+        for base, record in pairs
+    ):
         lines.append("Some cells have the same settings but other data, or another study version.")
     return lines
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitbench.case import recorded_settings
 from vitbench.errors import InputError
 from vitbench.reading import Shelf, Shelved
 from vitbench.spreadsheet import as_text
@@ -126,10 +127,8 @@ def _row(shelved: Shelved) -> dict[str, Any]:
 
 
 def settings(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a case under their dotted names; lists as JSON."""
+    """Return the settings of a recorded case under their dotted names; lists as JSON."""
     return {
-        f"{section}.{name}": json.dumps(value) if isinstance(value, list | dict) else value
-        for section, values in case.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
+        path: json.dumps(value) if isinstance(value, list | dict) else value
+        for path, value in recorded_settings(case).items()
     }

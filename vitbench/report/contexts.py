@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitbench.case import digest
+from vitbench.case import digest, settings_of_place
 from vitbench.records import Record
+
+UNKNOWN = object()
+"""Stands for the value of a setting that only other versions of vitbench have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +84,7 @@ def _group(record: Record) -> tuple[str, ...]:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    settings = {
-        f"{section}.{name}": value
-        for section, values in record.case.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
-    }
-    if "compute.device" in settings:
-        settings["compute.device"] = str(settings["compute.device"]).partition(":")[0]
+    settings = settings_of_place(record.case)
     return {path: value for path, value in settings.items() if path not in record.plan.varied}
 
 
@@ -120,11 +116,17 @@ def _describe(records: Sequence[Record], siblings: Sequence[Sequence[Record]]) -
 
 def _difference(records: Sequence[Record], siblings: Sequence[Sequence[Record]]) -> tuple[str, ...]:
     own = _settings(records[-1])
-    others = [_settings(sibling[-1]) for sibling in siblings]
+    others = [(_settings(sibling[-1]), sibling[-1].plan.varied) for sibling in siblings]
+    varied = records[-1].plan.varied
     differing = [
-        f"{path}={value}"
-        for path, value in own.items()
-        if path != "data.dataset" and any(other.get(path, value) != value for other in others)
+        f"{path}={own[path]}" if path in own else f"no {path}"
+        for path in dict.fromkeys([*own, *(path for other, _ in others for path in other)])
+        if path != "data.dataset"
+        and path not in varied
+        and any(
+            path not in differently and other.get(path, UNKNOWN) != own.get(path, UNKNOWN)
+            for other, differently in others
+        )
     ]
     if len({tuple(sorted(sibling[-1].plan.varied)) for sibling in siblings}) > 1:
         differing.append(f"varies {' and '.join(records[-1].plan.varied)}")

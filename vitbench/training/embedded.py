@@ -37,6 +37,8 @@ from vitbench.training.contrastive import train_contrastive
 from vitbench.training.evaluation import evaluate
 from vitbench.training.loop import Curves, Progress, train
 
+DECISIVE = ("train.", "data.", "compute.")
+"""Sections whose settings decide on the weights, but for that of the task."""
 LIBRARIES = ("torch", "torchvision", "open-clip-torch")
 CURVES_FILE = "curves.json"
 MONITORED = 500
@@ -182,14 +184,13 @@ def _batches(case: Case, split: Split, normalization: Normalization) -> Batches:
 def _content(case: Case) -> str:
     """Hash what decides on the weights: training, images, seed, device, code and libraries."""
     assert case.classify is not None
+    settings = case.changed_settings()
     return digest(
         {
-            "train": case.to_json()["train"],
-            "data": case.to_json()["data"],
+            **{path: settings[path] for path in settings if path.startswith(DECISIVE)},
             "images": case.data.facts().fingerprint,
             "epochs": case.classify.epochs,
             "seed": case.seed,
-            "compute": case.to_json()["compute"],
             "threads": torch.get_num_threads(),
             "code": code_fingerprint(case, study_file=None),
             "versions": {name: _version(name) for name in LIBRARIES},
