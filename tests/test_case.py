@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable
 
 import pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import get_args
 
+import msgspec
 import pytest
 
 from vitbench import Case, Study, obtain
@@ -59,6 +60,29 @@ def test_which_records_stay(status, rerun, tmp_path, monkeypatch):
     assert found.reused == stays[rerun]
     assert len(runs) == (1 if stays[rerun] else 2)
     assert found.record.status == status
+
+
+@pytest.mark.parametrize(
+    ("change", "stays"),
+    [
+        ({}, True),
+        ({"label_smoothing": 0.1}, True),
+        ({"label_smoothing": 0.2}, False),
+        ({"later": 1}, False),
+    ],
+)
+def test_a_record_of_an_earlier_version_stays_where_its_settings_are_the_same(
+    change, stays, tmp_path, monkeypatch
+):
+    """A setting it lacks had the default; an earlier default, or a later setting, is another case."""
+    monkeypatch.setattr(obtain, "run", lambda case, **how: Outcome())
+    cell, store = cell_of(), Store(tmp_path)
+    record = obtain.obtain(cell, store=store).record
+    train = {
+        name: value for name, value in record.case["train"].items() if name != "label_smoothing"
+    }
+    store.write(msgspec.structs.replace(record, case={**record.case, "train": {**train, **change}}))
+    assert obtain.obtain(cell, store=store).reused == stays
 
 
 def test_what_a_task_says_of_its_timed_part_counts_instead():
