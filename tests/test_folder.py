@@ -21,7 +21,7 @@ from tiny import TINY
 from vitbench import InputError, folder, load_model
 from vitbench.records import Record
 from vitbench.training import loop
-from vitbench.training.state import DamagedStateError, read_state
+from vitbench.training.state import DamagedStateError, read_state, write_state
 
 SETTINGS = {
     **TINY,
@@ -243,11 +243,26 @@ def test_a_damaged_state_is_said(cut):
     assert state.exists()
 
 
-def test_a_state_of_other_settings_is_said(cut, monkeypatch):
-    """One of a vitbench whose cases have other settings."""
-    monkeypatch.setattr("vitbench.case.SETTINGS", {"model.width": int})
-    with pytest.raises(InputError, match=r"training\.state: this version of vitbench has other"):
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("case", "model"), r"training\.state: unknown setting 'model\.later'; "),
+        ((), r"training\.state: made by a later version of vitbench, which keeps later$"),
+    ],
+)
+def test_a_state_of_a_later_version_is_refused(cut, monkeypatch, place, message):
+    """What is unknown is named, and the state stays as it was."""
+    state = cut / folder.STATE
+    start, about = read_state(state)
+    inner = about
+    for name in place:
+        inner = inner[name]
+    inner["later"] = 1
+    write_state(state, start, about=about)
+    before = state.read_bytes()
+    with pytest.raises(InputError, match=message):
         folder.resume(cut)
+    assert state.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

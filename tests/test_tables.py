@@ -235,6 +235,22 @@ def test_varied_settings_do_not_part_arms():
     assert only(records).columns
 
 
+def test_a_setting_that_only_a_later_version_has_is_a_table_of_its_own():
+    """Neither has the name of the other, so that a report holds both; each says what differs."""
+    records = [make_record(arm, seed=seed) for arm in ("none", "learned1d") for seed in range(2)]
+    later = [
+        msgspec.structs.replace(
+            record, case={**record.case, "model": {**record.case["model"], "later": 1}}
+        )
+        for record in records
+    ]
+    tables = build_tables([*records, *later])
+    assert len(tables) == len({table.name for table in tables}) == 2
+    titles = sorted(table.title for table in tables)
+    assert "no model.later" in titles[1]
+    assert "model.later=1" in titles[0]
+
+
 def test_a_precision_that_follows_from_the_arm_does_not_part_arms():
     """Automatic precision depends on the width: one table, and a note; else two tables."""
     bf16 = {"compute.precision": "bf16"}
