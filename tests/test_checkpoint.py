@@ -171,7 +171,7 @@ MISTAKES = {
         lambda path: rewritten(path, case=of_case(width=2**16, head_width=2**16, registers=2**16)),
         "the weights do not fit: ",
     ),
-    "newer": (lambda path: rewritten(path, case=of_case(gate=1)), "other settings than the case"),
+    "newer": (lambda path: rewritten(path, case=of_case(gate=1)), "unknown setting 'model.gate'"),
 }
 
 

@@ -276,9 +276,10 @@ def digest(value: object) -> str:
 
 
 def _split(path: str) -> tuple[str, str]:
-    if path not in ALL_SETTINGS:
-        raise InputError(f"unknown setting {path!r}; {nearest(path, ALL_SETTINGS)}")
     section, _, name = path.partition(".")
+    if path not in ALL_SETTINGS:
+        beside = [known for known in ALL_SETTINGS if known.startswith(f"{section}.")]
+        raise InputError(f"unknown setting {path!r}; {nearest(path, beside or ALL_SETTINGS)}")
     return section, name
 
 
