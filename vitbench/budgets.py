@@ -1,6 +1,7 @@
 """Budgets: how much a study may spend. Records of different budgets never meet in one table.
 
-`smoke` proves the plumbing, `quick` answers in minutes on two CPU cores, `full` is for a GPU.
+`smoke` proves the plumbing. `quick` answers in minutes on two CPU cores. `full` trains until the
+accuracies mean something, in minutes a study on one GPU. `long` trains until they no longer rise.
 """
 
 from __future__ import annotations
@@ -91,8 +92,22 @@ BUDGETS: Mapping[str, Budget] = {
             "model.width": 192,
             "model.depth": 8,
             "model.num_heads": 8,
-            "train.epochs": 100,
+            "train.epochs": 30,
             "train.batch_size": 256,
+            "dino.epochs": 100,
         },
+        real={"data.augment": "basic"},
+    ),
+    "long": Budget(
+        seeds=5,
+        settings={
+            "model.width": 192,
+            "model.depth": 8,
+            "model.num_heads": 8,
+            "train.epochs": 200,
+            "train.batch_size": 256,
+            "dino.epochs": 300,
+        },
+        real={"data.augment": "basic"},
     ),
 }

@@ -172,6 +172,14 @@ def obtain_seeds(
     return [obtained[cell.id] for cell in cells]
 
 
+def is_reused(cell: Cell, *, store: Store, rerun: Rerun, study_file: Path | None) -> bool:
+    """Whether `obtain` would return a record that is there already."""
+    resolved = dataclasses.replace(cell, case=device.resolve(cell.case))
+    found = _find(resolved, store=store)
+    code = code_fingerprint(resolved.case, study_file=study_file)
+    return found is not None and found.code == code and _stays(found, rerun)
+
+
 def is_claimed(cell: Cell, *, store: Store) -> bool:
     """Whether another process is running a cell."""
     resolved = dataclasses.replace(cell, case=device.resolve(cell.case))

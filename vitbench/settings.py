@@ -5,6 +5,7 @@ Imported in every pytest session, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class Settings:
     track: Tracker | None
     fuse_seeds: bool
     gallery: int
+    plan: bool
+    time_s: float | None
     assignments: tuple[str, ...]
 
     def case_settings(self) -> dict[str, object]:
@@ -83,8 +86,8 @@ FLAG = ""
 OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("dataset", "NAME", "dataset of every study (default: the study's own, usually shapes)"),
     ("data-dir", "DIR", "folder of the datasets (also VITBENCH_DATA)"),
-    ("seeds", "N", "seeds of every arm (default: the budget's: smoke 1, quick 3, full 5)"),
-    ("budget", "smoke|quick|full", "how much to spend (default: quick)"),
+    ("seeds", "N", "seeds of every arm (default: the budget's: smoke 1, quick 3, full and long 5)"),
+    ("budget", "smoke|quick|full|long", "how much to spend (default: quick)"),
     ("results", "DIR", "where records are kept (default: results)"),
     (
         "rerun",
@@ -106,6 +109,12 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (
         "fuse-seeds",
         FLAG,
         "train all seeds of an arm as one model: the same results within rounding, no speeds",
+    ),
+    ("plan", FLAG, "say which cells are to be run, and about how long that takes; run nothing"),
+    (
+        "time",
+        "DURATION",
+        "run blocks (all arms of a seed) only while they are expected to end in time, e.g. 2h, 45m",
     ),
     ("gallery", "N", "draw what trained cells attend to in N test images, beside their records"),
 )
@@ -155,12 +164,32 @@ def read_settings(
         track=track,
         fuse_seeds=bool(given("fuse-seeds")),
         gallery=int(gallery or 0),
+        plan=bool(given("plan")),
+        time_s=None if given("time") is None else parse_duration(str(given("time"))),
         assignments=tuple(given("set") or ()),
     )
     settings.case_settings()
+    if settings.time_s is not None and settings.fuse_seeds:
+        raise InputError(
+            "--study-time runs seed after seed, and --study-fuse-seeds all seeds of an arm at once; "
+            "leave out one of them"
+        )
     if settings.compare is not None:
         check_apart(settings.compare, settings.results)
     return settings
+
+
+def parse_duration(text: str) -> float:
+    """Return a duration such as `2h`, `1h30m` or `45s` in seconds; raises InputError."""
+    match = re.fullmatch(r"(?:([0-9.]+)h)?(?:([0-9.]+)m(?:in)?)?(?:([0-9.]+)s)?", text.strip())
+    try:
+        parts = [float(part or 0) for part in match.groups()] if match else []
+    except ValueError:
+        parts = []
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if seconds <= 0:
+        raise InputError(f"--study-time is {text!r}; expected such as 2h, 1h30m, 45m or 90s")
+    return seconds
 
 
 def check_apart(base: Path, new: Path) -> None:

@@ -19,6 +19,7 @@ from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
 from vitbench.pytest_plugin.session import STUDY, Mistake, Session
 from vitbench.pytest_plugin.summary import Summary
+from vitbench.pytest_plugin.timing import PlanOnly, TimeLimit
 
 if TYPE_CHECKING:
     from vitbench.case import Case
@@ -51,8 +52,17 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
         if CONTROLLER in worker:
             end_with(worker[CONTROLLER])
-    session = Session(config, find_settings(config))
+    settings = find_settings(config)
+    session = Session(config, settings)
     config.pluginmanager.register(session, "vitbench_session")
+    if settings.plan:
+        processes = len(config.getoption("tx", None) or []) or 1
+        config.option.dist = "no"  # nothing is run, so that no process of pytest-xdist is needed
+        config.pluginmanager.register(PlanOnly(session, processes=processes), "vitbench_plan")
+        return
+    if settings.time_s is not None:
+        limit = TimeLimit(session, limit_s=settings.time_s)
+        config.pluginmanager.register(limit, "vitbench_time_limit")
     if not session.is_worker:
         config.pluginmanager.register(Summary(session), "vitbench_summary")
         config.pluginmanager.register(Crashes(), "vitbench_crashes")

@@ -48,4 +48,8 @@ def find_settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(
             "--study-fuse-seeds trains the seeds of an arm in one process; leave out -n"
         )
+    if settings.time_s is not None and config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "--study-time decides seed after seed, in one process; leave out -n"
+        )
     return settings

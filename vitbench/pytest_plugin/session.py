@@ -295,6 +295,12 @@ class Session:
             self.damaged += cast("list[str]", properties["vitbench_damaged"])
 
 
+def cell_of(item: pytest.Item) -> Cell | None:
+    """Return the cell that a test runs, if it runs one."""
+    found = _of_study(item)
+    return None if isinstance(found, Mistake) else found
+
+
 def _of_study(item: pytest.Item) -> Cell | Mistake | None:
     """Return what a test is of a study, if it is of one."""
     marker = item.get_closest_marker(STUDY)
