@@ -73,8 +73,13 @@ class Forecaster:
         if (found := self._from_records(cell)) is not None:
             seconds, basis = found
             return Forecast(cell=cell, reused=False, seconds=seconds, basis=basis)
-        timed = self._from_steps(cell.case) if self.timed else None
-        basis = "timed steps" if timed is not None else "nothing like it was run here"
+        timed, basis = None, "nothing like it was run here"
+        if self.timed:
+            try:
+                timed = self._from_steps(cell.case)
+            except InputError as error:  # which is said again where the cell is run
+                basis = str(error)
+        basis = basis if timed is None else "timed steps"
         return Forecast(cell=cell, reused=False, seconds=timed, basis=basis)
 
     def forget(self) -> None:
@@ -160,7 +165,7 @@ def time_training(
         short = {
             "train.epochs": 1,
             "train.time_limit_s": None,
-            "data.train_images": number * batch,
+            "data.train_images": min(max(number, 1) * batch, images),
             "data.test_images": min(TEST_IMAGES, tests),
         }
         clock = time.perf_counter()
