@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import statistics
 
+import factories
 import pytest
-from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 from test_pytest_plugin import run, study  # noqa: F401  a fixture
@@ -169,7 +169,7 @@ def test_the_seeds_of_a_verdict_are_those_of_the_table():
         "learned1d": (80.0, 80.2, 79.8),
     }
     records = [
-        make_record(arm, seed=seed, metrics={"test_accuracy": value})
+        factories.make_record(arm, seed=seed, metrics={"test_accuracy": value})
         for arm, row in values.items()
         for seed, value in enumerate(row)
     ]
