@@ -90,7 +90,9 @@ def load_split(config: DataConfig, *, split: Part, folder: Path | None) -> Split
 @lru_cache(maxsize=CACHED_SPLITS)
 def _load(config: DataConfig, split: Part, folder: Path, fingerprint: str) -> Split:
     loaded: Split = DATASETS[config.source].load(config, split=split, folder=folder)
-    _check(loaded, facts=DATASETS[config.source].facts(config), name=f"{config.dataset} ({split})")
+    check_split(
+        loaded, facts=DATASETS[config.source].facts(config), name=f"{config.dataset} ({split})"
+    )
     count = config.train_images if split == "train" else config.test_images
     if count is not None and count < len(loaded):
         loaded = loaded.take(even_subset(loaded.labels, count=count))
@@ -119,7 +121,11 @@ def even_subset(labels: Tensor, *, count: int) -> Tensor:
     return rounds[:count].sort().values
 
 
-def _check(split: Split, *, facts: DatasetFacts, name: str) -> None:
+def check_split(split: Split, *, facts: DatasetFacts, name: str) -> None:
+    """Raise InputError unless a split is what the facts of its dataset say.
+
+    name: the dataset's, in the message
+    """
     import torch
 
     images, labels, masks = split.images, split.labels, split.masks
