@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from vitbench.testing.contract import Contract
 
+P = TypeVar("P")
 
-def one_for_each_law(contract: Contract[Any], parts: dict[str, Any]) -> pytest.MarkDecorator:
-    """Parametrise a test over (law, part): for every law of a contract a part that breaks it."""
-    assert parts.keys() == contract.laws.keys()
-    return pytest.mark.parametrize(("law", "part"), parts.items(), ids=parts)
+
+class Breaches:
+    """For every law of a contract a part that breaks it; one without makes `each` fail."""
+
+    def __init__(self, contract: Contract[Any]) -> None:
+        self.contract = contract
+        self.parts: dict[str, Any] = {}
+
+    def of(self, law: str) -> Callable[[P], P]:
+        """Decorate the part that breaks a law."""
+
+        def add(part: P) -> P:
+            self.parts[law] = part
+            return part
+
+        return add
+
+    def each(self, test: Callable[..., None]) -> Any:
+        """Parametrise a test over (law, part)."""
+        assert self.parts.keys() == self.contract.laws.keys()
+        mark = pytest.mark.parametrize(("law", "part"), self.parts.items(), ids=self.parts)
+        return mark(test)
 
 
 def assert_caught(check: Callable[..., None], part: Any, *, law: str, **settings: Any) -> None:

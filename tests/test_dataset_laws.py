@@ -7,13 +7,15 @@ import itertools
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from PIL import Image
 
 from vitbench.configs.data import DataConfig, DatasetFacts
 from vitbench.data.sources import Split
 from vitbench.testing import check_dataset
 from vitbench.testing.dataset_laws import DATASET_LAWS
+
+WRONG = Breaches(DATASET_LAWS)
 
 FEW = DataConfig(train_images=100, test_images=50)
 
@@ -62,6 +64,7 @@ def test_a_dataset_of_ten_lines_keeps_the_laws():
     check_dataset(Noise)
 
 
+@WRONG.of("facts_are_whole")
 class HasNoFingerprint(Noise):
     @classmethod
     def facts(cls, config):
@@ -71,6 +74,7 @@ class HasNoFingerprint(Noise):
 HasALabelTooHigh = noise_with(labels=torch.arange(30) % 4)
 
 
+@WRONG.of("loads_the_same_again")
 class DrawsAnew(Noise):
     @classmethod
     def load(cls, config, *, split, folder):
@@ -78,6 +82,7 @@ class DrawsAnew(Noise):
         return dataclasses.replace(Noise.load(config, split=split, folder=folder), images=images)
 
 
+@WRONG.of("holds_out_test_images")
 class TestsOnTrainingImages(Noise):
     __test__ = False
 
@@ -86,18 +91,13 @@ class TestsOnTrainingImages(Noise):
         return Noise.load(config, split="train", folder=folder)
 
 
-@one_for_each_law(
-    DATASET_LAWS,
-    {
-        "facts_are_whole": HasNoFingerprint,
-        "splits_are_what_the_facts_say": HasALabelTooHigh,
-        "class_names_differ": noise_with(class_names=("a", "b", "a")),
-        "there_is_something_to_classify": noise_with(labels=torch.zeros(30, dtype=torch.int64)),
-        "loads_the_same_again": DrawsAnew,
-        "holds_out_test_images": TestsOnTrainingImages,
-        "masks_show_objects": noise_with(masks=torch.zeros(30, 6, 5, dtype=torch.bool)),
-    },
-)
+WRONG.of("splits_are_what_the_facts_say")(HasALabelTooHigh)
+WRONG.of("class_names_differ")(noise_with(class_names=("a", "b", "a")))
+WRONG.of("there_is_something_to_classify")(noise_with(labels=torch.zeros(30, dtype=torch.int64)))
+WRONG.of("masks_show_objects")(noise_with(masks=torch.zeros(30, 6, 5, dtype=torch.bool)))
+
+
+@WRONG.each
 def test_every_law_catches_a_dataset_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_dataset, part, law=law)

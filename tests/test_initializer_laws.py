@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -13,6 +13,8 @@ from vitbench.models.initialisation import initialise
 from vitbench.models.mimetic import initialise_mimetic
 from vitbench.testing import check_initializer
 from vitbench.testing.initializer_laws import INITIALIZER_LAWS
+
+WRONG = Breaches(INITIALIZER_LAWS)
 
 
 @pytest.mark.parametrize("initializer", [initialise, initialise_mimetic])
@@ -23,21 +25,25 @@ def test_initialisers_of_the_settings_keep_the_laws(initializer, seed):
     check_initializer(initializer, seed=seed)
 
 
+@WRONG.of("keeps_names_shapes_and_types")
 def changes_the_type(model, *, seed):
     initialise(model, seed=seed)
     model.bfloat16()
 
 
+@WRONG.of("draws_from_its_seed_alone")
 @torch.no_grad()
 def draws_globally(model, *, seed):
     for parameter in model.parameters():
         parameter.normal_()
 
 
+@WRONG.of("another_seed_gives_other_values")
 def ignores_its_seed(model, *, seed):
     initialise(model, seed=0)
 
 
+@WRONG.of("parameters_have_values_of_their_own")
 @torch.no_grad()
 def draws_one_after_another(model, *, seed):
     own = torch.Generator().manual_seed(seed)
@@ -45,36 +51,28 @@ def draws_one_after_another(model, *, seed):
         parameter.normal_(generator=own)
 
 
+@WRONG.of("layers_of_one_shape_differ")
 @torch.no_grad()
 def starts_all_layers_alike(model, *, seed):
     for parameter in model.parameters():
         parameter.normal_(generator=torch.Generator().manual_seed(seed))
 
 
+@WRONG.of("values_do_not_depend_on_the_type")
 @torch.no_grad()
 def draws_in_the_type_of_the_model(model, *, seed):
     for number, parameter in enumerate(model.parameters()):
         parameter.normal_(generator=torch.Generator().manual_seed(seed + number))
 
 
+@WRONG.of("the_image_reaches_the_logits")
 @torch.no_grad()
 def starts_at_zero(model, *, seed):
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
 
 
-@one_for_each_law(
-    INITIALIZER_LAWS,
-    {
-        "keeps_names_shapes_and_types": changes_the_type,
-        "draws_from_its_seed_alone": draws_globally,
-        "another_seed_gives_other_values": ignores_its_seed,
-        "parameters_have_values_of_their_own": draws_one_after_another,
-        "layers_of_one_shape_differ": starts_all_layers_alike,
-        "values_do_not_depend_on_the_type": draws_in_the_type_of_the_model,
-        "the_image_reaches_the_logits": starts_at_zero,
-    },
-)
+@WRONG.each
 def test_every_law_catches_an_initialiser_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_initializer, part, law=law)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +13,8 @@ from vitbench.interpret.methods import LastLayer, Map
 from vitbench.registry import MAPS
 from vitbench.testing import check_map
 from vitbench.testing.map_laws import MAP_LAWS
+
+WRONG = Breaches(MAP_LAWS)
 
 KNOWN_FAILURES = {"occlusion": {"has_no_negative_mass": "without a patch a logit can rise"}}
 
@@ -25,44 +27,40 @@ def test_registered_maps_keep_the_laws(name, seed):
     check_map(name, known_failures=KNOWN_FAILURES.get(name, {}), seed=seed)
 
 
+@WRONG.of("has_a_number_for_each_patch")
 class KeepsRegisters(Map):
     def __call__(self, capture, *, mode, first_image):
         return capture.layers[-1].map(mode).mean(dim=(1, 2))
 
 
+@WRONG.of("has_no_negative_mass")
 class HasNegativeMass(LastLayer):
     def __call__(self, capture, *, mode, first_image):
         drawn = super().__call__(capture, mode=mode, first_image=first_image)
         return drawn - drawn.mean(dim=(1, 2), keepdim=True)
 
 
+@WRONG.of("treats_every_image_alone")
 class IsScaledByTheBatch(LastLayer):
     def __call__(self, capture, *, mode, first_image):
         drawn = super().__call__(capture, mode=mode, first_image=first_image)
         return drawn / drawn.amax()
 
 
+@WRONG.of("leaves_what_it_reads_alone")
 class WritesIntoAttention(LastLayer):
     def __call__(self, capture, *, mode, first_image):
         capture.layers[-1].attention.mul_(2)
         return super().__call__(capture, mode=mode, first_image=first_image)
 
 
+@WRONG.of("draws_nothing_global")
 class DrawsGlobally(LastLayer):
     def __call__(self, capture, *, mode, first_image):
         return torch.rand(len(capture.scores), *capture.layout.grid)
 
 
-@one_for_each_law(
-    MAP_LAWS,
-    {
-        "has_a_number_for_each_patch": KeepsRegisters,
-        "has_no_negative_mass": HasNegativeMass,
-        "treats_every_image_alone": IsScaledByTheBatch,
-        "leaves_what_it_reads_alone": WritesIntoAttention,
-        "draws_nothing_global": DrawsGlobally,
-    },
-)
+@WRONG.each
 def test_every_law_catches_a_map_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_map, part, law=law, seed=1000)

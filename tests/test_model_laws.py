@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,6 +16,8 @@ from vitbench.models.vit import ViT
 from vitbench.registry import MODELS
 from vitbench.testing import check_model
 from vitbench.testing.model_laws import MODEL_LAWS
+
+WRONG = Breaches(MODEL_LAWS)
 
 
 @pytest.mark.parametrize("name", MODELS.names())
@@ -50,17 +52,20 @@ def test_a_model_without_taps_is_one():
     check_model(Linear)
 
 
+@WRONG.of("gives_one_logit_for_each_class")
 class LosesAClass(Linear):
     def forward(self, images):
         return super().forward(images)[:, 1:]
 
 
+@WRONG.of("treats_every_image_alone")
 class NormalisesOverTheBatch(Linear):
     def forward(self, images):
         logits = super().forward(images)
         return logits - logits.mean(dim=0)
 
 
+@WRONG.of("keeps_what_it_says_of_images_apart")
 class SaysThatImagesAreApart(Linear):
     images_apart = True
 
@@ -69,21 +74,25 @@ class SaysThatImagesAreApart(Linear):
         return logits - logits.mean(dim=0) if self.training else logits
 
 
+@WRONG.of("the_image_matters")
 class IgnoresTheImage(Linear):
     def forward(self, images):
         return super().forward(torch.zeros_like(images))
 
 
+@WRONG.of("evaluation_draws_nothing")
 class DropsInEvaluation(Linear):
     def forward(self, images):
         return nn.functional.dropout(super().forward(images), training=True)
 
 
+@WRONG.of("leaves_its_input_alone")
 class WritesIntoItsInput(Linear):
     def forward(self, images):
         return super().forward(images.mul_(2))
 
 
+@WRONG.of("a_seed_is_a_model")
 class CountsItsInstances(Linear):
     number: ClassVar[list[int]] = []
 
@@ -93,11 +102,13 @@ class CountsItsInstances(Linear):
         self.register_buffer("values", torch.full((1,), float(len(self.number))))
 
 
+@WRONG.of("every_parameter_learns")
 class StopsGradients(Linear):
     def forward(self, images):
         return super().forward(images).detach() + 0 * self.head.bias
 
 
+@WRONG.of("weights_can_be_stored")
 class ForgetsATable(Linear):
     def __init__(self, config, **facts):
         super().__init__(config, **facts)
@@ -107,26 +118,13 @@ class ForgetsATable(Linear):
         return super().forward(images) + self.table
 
 
+@WRONG.of("taps_change_nothing")
 class SeesMoreWithTaps(ViT):
     def forward(self, images, taps=None):
         return super().forward(images, taps=taps) + (taps is not None)
 
 
-@one_for_each_law(
-    MODEL_LAWS,
-    {
-        "gives_one_logit_for_each_class": LosesAClass,
-        "treats_every_image_alone": NormalisesOverTheBatch,
-        "keeps_what_it_says_of_images_apart": SaysThatImagesAreApart,
-        "the_image_matters": IgnoresTheImage,
-        "evaluation_draws_nothing": DropsInEvaluation,
-        "leaves_its_input_alone": WritesIntoItsInput,
-        "a_seed_is_a_model": CountsItsInstances,
-        "every_parameter_learns": StopsGradients,
-        "weights_can_be_stored": ForgetsATable,
-        "taps_change_nothing": SeesMoreWithTaps,
-    },
-)
+@WRONG.each
 def test_every_law_catches_a_model_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_model, part, law=law)

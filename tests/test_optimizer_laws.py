@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, Adagrad, AdamW
@@ -17,6 +17,8 @@ from vitbench.testing.optimizer_laws import OPTIMIZER_LAWS
 from vitbench.testing.schedule_laws import SCHEDULE_LAWS
 from vitbench.training.optimizers import make_optimizer
 from vitbench.training.schedules import learning_rate
+
+WRONG_OPTIMIZER, WRONG_SCHEDULE = Breaches(OPTIMIZER_LAWS), Breaches(SCHEDULE_LAWS)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -38,6 +40,7 @@ def test_those_of_a_library_keep_the_laws(optimizer):
     check_optimizer(lambda model, *, lr: optimizer(model.parameters(), lr=lr))
 
 
+@WRONG_OPTIMIZER.of("trains_every_parameter_once")
 def forgets_a_parameter(model, *, lr):
     return SGD([*model.parameters()][1:], lr=lr)
 
@@ -47,10 +50,12 @@ class Sleeps(SGD):
         return None
 
 
+@WRONG_OPTIMIZER.of("a_step_changes_every_parameter")
 def never_steps(model, *, lr):
     return Sleeps(model.parameters(), lr=lr)
 
 
+@WRONG_OPTIMIZER.of("follows_its_learning_rate")
 def ignores_its_rate(model, *, lr):
     return SGD(model.parameters(), lr=1e-3)
 
@@ -63,10 +68,12 @@ class HasARateOfItsOwn(SGD):
                     parameter.sub_(parameter.grad, alpha=1e-3)
 
 
+@WRONG_OPTIMIZER.of("follows_the_schedule")
 def ignores_the_schedule(model, *, lr):
     return HasARateOfItsOwn(model.parameters(), lr=lr)
 
 
+@WRONG_OPTIMIZER.of("learns")
 def climbs(model, *, lr):
     return SGD(model.parameters(), lr=lr, maximize=True)
 
@@ -76,6 +83,7 @@ class Hoards(SGD):
         return None
 
 
+@WRONG_OPTIMIZER.of("forgets_gradients")
 def keeps_gradients(model, *, lr):
     return Hoards(model.parameters(), lr=lr)
 
@@ -85,6 +93,7 @@ class Forgets(SGD):
         return None
 
 
+@WRONG_OPTIMIZER.of("state_can_be_stored")
 def forgets_its_state(model, *, lr):
     return Forgets(model.parameters(), lr=lr, momentum=0.9)
 
@@ -98,23 +107,12 @@ class Jitters(SGD):
                     parameter.add_(torch.randn_like(parameter), alpha=group["lr"])
 
 
+@WRONG_OPTIMIZER.of("gives_the_same_again")
 def draws_globally(model, *, lr):
     return Jitters(model.parameters(), lr=lr)
 
 
-@one_for_each_law(
-    OPTIMIZER_LAWS,
-    {
-        "trains_every_parameter_once": forgets_a_parameter,
-        "a_step_changes_every_parameter": never_steps,
-        "follows_its_learning_rate": ignores_its_rate,
-        "follows_the_schedule": ignores_the_schedule,
-        "learns": climbs,
-        "forgets_gradients": keeps_gradients,
-        "state_can_be_stored": forgets_its_state,
-        "gives_the_same_again": draws_globally,
-    },
-)
+@WRONG_OPTIMIZER.each
 def test_every_law_catches_an_optimiser_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_optimizer, part, law=law)
@@ -128,27 +126,23 @@ def test_schedules_of_the_settings_keep_the_laws(name, warmup_share):
     check_schedule(partial(learning_rate, config=config), peak=config.learning_rate)
 
 
+@WRONG_SCHEDULE.of("rates_lie_between_zero_and_the_peak")
 def falls_below_zero(step, *, steps):
     return 1 - 2 * step / steps
 
 
+@WRONG_SCHEDULE.of("reaches_its_peak")
 def stays_low(step, *, steps):
     return 0.1
 
 
+@WRONG_SCHEDULE.of("depends_on_the_step_alone")
 def flickers(step, *, steps, asked=[]):
     asked.append(step)
     return 1 / len(asked)
 
 
-@one_for_each_law(
-    SCHEDULE_LAWS,
-    {
-        "rates_lie_between_zero_and_the_peak": falls_below_zero,
-        "reaches_its_peak": stays_low,
-        "depends_on_the_step_alone": flickers,
-    },
-)
+@WRONG_SCHEDULE.each
 def test_every_law_catches_a_schedule_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_schedule, part, law=law)

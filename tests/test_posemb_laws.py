@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from breaches import assert_caught, one_for_each_law
+from breaches import Breaches, assert_caught
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -13,6 +13,8 @@ from vitbench.models.posemb import AddedTable, Learned1d, PositionEmbedding
 from vitbench.registry import POSEMBS
 from vitbench.testing import check_posemb
 from vitbench.testing.posemb_laws import POSEMB_LAWS
+
+WRONG = Breaches(POSEMB_LAWS)
 
 KNOWN_FAILURES = {"none": {"tells_places_apart": "it is the control that has no positions"}}
 
@@ -42,11 +44,13 @@ def test_an_embedding_of_ten_lines_keeps_the_laws():
     check_posemb(RowsAndColumns)
 
 
+@WRONG.of("keeps_shapes")
 class DropsAPlace(PositionEmbedding):
     def add(self, patches):
         return patches[:, 1:]
 
 
+@WRONG.of("follows_the_model_to_float64")
 class StaysInFloat32(PositionEmbedding):
     def __init__(self, **sizes):
         super().__init__(**sizes)
@@ -56,41 +60,49 @@ class StaysInFloat32(PositionEmbedding):
         return patches.float() + self.table
 
 
+@WRONG.of("rotate_keeps_the_type")
 class Promotes(PositionEmbedding):
     def rotate(self, heads):
         return heads.float()
 
 
+@WRONG.of("rotate_leaves_prefix_tokens_alone")
 class TurnsTheClassToken(PositionEmbedding):
     def rotate(self, heads):
         return -heads
 
 
+@WRONG.of("treats_every_image_alone")
 class MixesImages(PositionEmbedding):
     def add(self, patches):
         return patches - patches.mean(dim=0)
 
 
+@WRONG.of("leaves_its_input_alone")
 class WritesIntoItsInput(PositionEmbedding):
     def add(self, patches):
         return patches.mul_(2)
 
 
+@WRONG.of("tells_places_apart")
 class IgnoresPositions(PositionEmbedding):
     pass
 
 
+@WRONG.of("parameters_learn")
 class NeverUsesItsTable(PositionEmbedding):
     def __init__(self, **sizes):
         super().__init__(**sizes)
         self.table = nn.Embedding(self.num_patches, self.width)
 
 
+@WRONG.of("gradients_flow")
 class StopsGradients(PositionEmbedding):
     def add(self, patches):
         return 0 * patches
 
 
+@WRONG.of("weights_can_be_stored")
 class ForgetsItsTable(PositionEmbedding):
     def __init__(self, **sizes):
         super().__init__(**sizes)
@@ -101,33 +113,19 @@ class ForgetsItsTable(PositionEmbedding):
         return patches + self.table
 
 
+@WRONG.of("refuses_widths_in_words")
 class BreaksOnOddWidths(PositionEmbedding):
     def add(self, patches):
         return patches.unflatten(-1, (-1, 2)).flatten(-2)
 
 
+@WRONG.of("resizes_or_says_why_not")
 class KeepsItsGrid(Learned1d):
     def resized(self, grid):
         return self
 
 
-@one_for_each_law(
-    POSEMB_LAWS,
-    {
-        "keeps_shapes": DropsAPlace,
-        "follows_the_model_to_float64": StaysInFloat32,
-        "rotate_keeps_the_type": Promotes,
-        "rotate_leaves_prefix_tokens_alone": TurnsTheClassToken,
-        "treats_every_image_alone": MixesImages,
-        "leaves_its_input_alone": WritesIntoItsInput,
-        "tells_places_apart": IgnoresPositions,
-        "parameters_learn": NeverUsesItsTable,
-        "gradients_flow": StopsGradients,
-        "weights_can_be_stored": ForgetsItsTable,
-        "refuses_widths_in_words": BreaksOnOddWidths,
-        "resizes_or_says_why_not": KeepsItsGrid,
-    },
-)
+@WRONG.each
 def test_every_law_catches_an_embedding_that_breaks_it(law, part):
     """By name."""
     assert_caught(check_posemb, part, law=law)

@@ -3,10 +3,15 @@
 def test_rows_is_a_position_embedding():
     check_posemb("rows")
 
-A check takes a registered name, or the class or function itself. It holds the part against every
-law of its kind, and raises one AssertionError that names the part and, of each law that does not
-hold, its name, what was given and what was expected. Draws come from seeded generators, so that a
-check has the same answer every time, and needs nothing that vitbench itself does not need.
+A check takes a registered name, or the class or function itself, and holds it against every law of
+its kind. Draws come from seeded generators, so that a check has the same answer every time and
+needs nothing that vitbench itself does not need. Every check takes
+
+known_failures: laws that the part breaks on purpose, each with the reason, as
+    `{"tells_places_apart": "the control has no positions"}`
+seed: of initial values, inputs and draws, where there are any
+raises: one AssertionError that names the part and, of each law that does not hold, what was given
+    and what was expected; also for a known failure that holds. InputError for an unknown name
 """
 
 from __future__ import annotations

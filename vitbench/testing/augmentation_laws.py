@@ -10,16 +10,8 @@ from torch import Tensor
 
 from vitbench.data.augment import composed
 from vitbench.registry import AUGMENTATIONS, MIXES
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_close,
-    expect_equal,
-    fresh,
-    resolve,
-    without_global_draws,
-)
+from vitbench.testing.contract import Contract, fresh, resolve
+from vitbench.testing.expectations import expect, expect_close, expect_equal, without_global_draws
 
 Augmentation = Callable[..., Tensor]
 Mixture = Callable[..., tuple[Tensor, Tensor]]
@@ -52,15 +44,13 @@ AUGMENTATION_LAWS: Contract[_Augmented] = Contract("augmentation")
 
 
 def check_augmentation(
-    part: str | Augmentation, *, known_failures: Mapping[str, str] = NO_FAILURES, seed: int = 0
+    part: str | Augmentation, *, known_failures: Mapping[str, str] | None = None, seed: int = 0
 ) -> None:
     """Check an augmentation of training images.
 
     part: a registered name, names joined by "+", or a function
         `(images: (b, c, h, w) uint8, *, generator) -> (b, c, h, w) uint8`
-    known_failures: laws that it breaks, each with the reason
-    seed: of the images and the draws that it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     if isinstance(part, str) and "+" in part:
         name, function = repr(part), composed(part)
@@ -143,16 +133,14 @@ MIX_LAWS: Contract[_Mixed] = Contract("mixture")
 
 
 def check_mix(
-    part: str | Mixture, *, known_failures: Mapping[str, str] = NO_FAILURES, seed: int = 0
+    part: str | Mixture, *, known_failures: Mapping[str, str] | None = None, seed: int = 0
 ) -> None:
     """Check a mixture of training images and their labels.
 
     part: a registered name, or a function
         `(images: (b, c, h, w) float32, labels: (b,) int64, *, num_classes, generator)` that
         returns images, and labels or probabilities (b, num_classes) float32
-    known_failures: laws that it breaks, each with the reason
-    seed: of the batches and the draws that it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     name, function = resolve(part, MIXES)
     MIX_LAWS.check(_Mixed(function, seed), name=name, known_failures=known_failures)

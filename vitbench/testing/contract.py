@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitbench.errors import InputError, in_a_line, nearest
 from vitbench.registry import Registry
@@ -17,8 +14,6 @@ from vitbench.registry import Registry
 S = TypeVar("S")
 M = TypeVar("M", bound=nn.Module)
 Law = Callable[[S], None]
-
-NO_FAILURES: Mapping[str, str] = {}
 
 
 class Contract(Generic[S]):
@@ -39,7 +34,9 @@ class Contract(Generic[S]):
         self.laws[function.__name__] = function
         return function
 
-    def check(self, subject: S, *, name: str, known_failures: Mapping[str, str]) -> None:
+    def check(
+        self, subject: S, *, name: str, known_failures: Mapping[str, str] | None = None
+    ) -> None:
         """Hold a part against every law.
 
         subject: the part, as the laws take it
@@ -48,69 +45,22 @@ class Contract(Generic[S]):
         raises: AssertionError for laws that do not hold, and for a known failure that does;
             InputError for a known failure that is no law
         """
-        for law in known_failures:
+        excused = known_failures or {}
+        for law in excused:
             if law not in self.laws:
                 raise InputError(f"{self.kind} {name}: no law {law!r}; {nearest(law, self.laws)}")
         complaints, cause = [], None
         for law, function in self.laws.items():
             broken = _broken_by(subject, function)
-            if broken is not None and law not in known_failures:
+            if broken is not None and law not in excused:
                 complaints.append(f"{law} ({_sentence(function)}) {_words(broken)}")
                 cause = cause or broken
-            if broken is None and law in known_failures:
-                complaints.append(f"{law} holds, and is a known failure: {known_failures[law]}")
+            if broken is None and law in excused:
+                complaints.append(f"{law} holds, and is a known failure: {excused[law]}")
         if complaints:
             count = f"{len(complaints)} of {len(self.laws)}"
             listed = "\n  ".join(complaints)
             raise AssertionError(f"{self.kind} {name} breaks {count} laws:\n  {listed}") from cause
-
-
-def expect(holds: bool | Tensor, *, given: object, expected: object) -> None:
-    """Raise AssertionError with what was given and what was expected unless it holds."""
-    if not holds:
-        raise AssertionError(f"{given}; expected {expected}")
-
-
-def expect_close(given: Tensor, expected: Tensor, *, what: str) -> None:
-    """Raise AssertionError unless two tensors agree within rounding.
-
-    what: names the tensor in the message
-    """
-    expect(
-        given.shape == expected.shape,
-        given=f"{what} has shape {tuple(given.shape)}",
-        expected=tuple(expected.shape),
-    )
-    near = torch.isclose(given, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
-    difference = (given.double() - expected.double()).abs().nan_to_num(nan=torch.inf).flatten()
-    expect(
-        near.all(),
-        given=f"{what} is off by up to {difference.max():.3g}" if len(difference) else what,
-        expected="the same within rounding",
-    )
-
-
-def expect_equal(given: Tensor, expected: Tensor, *, what: str) -> None:
-    """Raise AssertionError unless two tensors are the same to the bit."""
-    expect(
-        given.dtype == expected.dtype and torch.equal(given, expected),
-        given=f"{what} differs in {_different(given, expected)}",
-        expected="the same bits",
-    )
-
-
-@contextlib.contextmanager
-def without_global_draws() -> Iterator[None]:
-    """Raise AssertionError where something draws from a generator that all code shares."""
-    before = _global_states()
-    yield
-    after = _global_states()
-    used = [name for name in before if before[name] != after[name]]
-    expect(
-        not used,
-        given=f"it draws from the global generator of {' and '.join(used)}",
-        expected="draws from the generator or the seed that it is given",
-    )
 
 
 def resolve(part: Any, registry: Registry[Any]) -> tuple[str, Any]:
@@ -156,18 +106,3 @@ def _words(error: Exception) -> str:
 
 def _sentence(law: Callable[..., None]) -> str:
     return (law.__doc__ or law.__name__).splitlines()[0].removesuffix(".")
-
-
-def _different(given: Tensor, expected: Tensor) -> str:
-    if (given.shape, given.dtype) != (expected.shape, expected.dtype):
-        return f"shape or type: {tuple(given.shape)} {given.dtype}"
-    return f"{int((given != expected).sum())} of {given.numel()} values"
-
-
-def _global_states() -> dict[str, object]:
-    numbers = np.random.get_state(legacy=False)  # noqa: NPY002 that one is what must not be used
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": repr(numbers["state"]["key"].tobytes()) + repr(numbers["state"]["pos"]),
-        "random": random.getstate(),
-    }

@@ -12,14 +12,8 @@ from vitbench.configs.data import DataConfig, DatasetFacts
 from vitbench.data.sources import Part, Split, check_split, default_folder
 from vitbench.errors import InputError
 from vitbench.registry import DATASETS
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_equal,
-    name_of,
-    without_global_draws,
-)
+from vitbench.testing.contract import Contract, name_of
+from vitbench.testing.expectations import expect, expect_equal, without_global_draws
 
 PARTS: tuple[Part, ...] = ("train", "test")
 
@@ -50,7 +44,7 @@ def check_dataset(
     *,
     config: DataConfig | None = None,
     folder: Path | None = None,
-    known_failures: Mapping[str, str] = NO_FAILURES,
+    known_failures: Mapping[str, str] | None = None,
 ) -> None:
     """Check a dataset; it is read several times.
 
@@ -58,8 +52,7 @@ def check_dataset(
         with `facts` and `load`
     config: the settings that it is asked for, for a limit to the number of images
     folder: where datasets lie; None for `default_folder()`
-    known_failures: laws that it breaks, each with the reason
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     config = config or DataConfig()
     name, dataset = name_of(part), part

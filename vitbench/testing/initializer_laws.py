@@ -11,15 +11,8 @@ from torch import Tensor, nn
 
 from vitbench.configs.model import ModelConfig
 from vitbench.models.vit import build
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_equal,
-    fresh,
-    name_of,
-    without_global_draws,
-)
+from vitbench.testing.contract import Contract, fresh, name_of
+from vitbench.testing.expectations import expect, expect_equal, without_global_draws
 
 Initializer = Callable[..., None]
 SMALL = ModelConfig(patch=2, width=16, depth=2, num_heads=2)
@@ -47,14 +40,12 @@ INITIALIZER_LAWS: Contract[_Subject] = Contract("initialiser")
 
 
 def check_initializer(
-    part: Initializer, *, known_failures: Mapping[str, str] = NO_FAILURES, seed: int = 0
+    part: Initializer, *, known_failures: Mapping[str, str] | None = None, seed: int = 0
 ) -> None:
     """Check an initialiser.
 
     part: a function `(model, *, seed) -> None` that gives a model its initial values, in place
-    known_failures: laws that it breaks, each with the reason
-    seed: that it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     subject = _Subject(part, seed)
     INITIALIZER_LAWS.check(subject, name=name_of(part), known_failures=known_failures)

@@ -21,17 +21,8 @@ from vitbench.interpret.methods import Map
 from vitbench.interpret.signed import MODES, Mode
 from vitbench.models.vit import build
 from vitbench.registry import MAPS
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_close,
-    expect_equal,
-    fresh,
-    resolve,
-    with_noise,
-    without_global_draws,
-)
+from vitbench.testing.contract import Contract, fresh, resolve, with_noise
+from vitbench.testing.expectations import expect, expect_close, expect_equal, without_global_draws
 
 IMAGES, CLASSES, IMAGE_PX = 3, 4, (12, 8)
 SMALL = ModelConfig(patch=4, width=16, depth=2, num_heads=2)
@@ -95,16 +86,14 @@ MAP_LAWS: Contract[_Subject] = Contract("map")
 def check_map(
     part: str | Callable[[], Map],
     *,
-    known_failures: Mapping[str, str] = NO_FAILURES,
+    known_failures: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> None:
     """Check a map of what a model attends to.
 
     part: a registered name, or a class with
         `__call__(capture, *, mode, first_image) -> (b, gh, gw)`; it may refuse a mode by InputError
-    known_failures: laws that it breaks, each with the reason
-    seed: of the models and images that it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     name, factory = resolve(part, MAPS)
     MAP_LAWS.check(_Subject(factory, seed), name=name, known_failures=known_failures)

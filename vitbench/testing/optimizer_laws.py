@@ -14,16 +14,8 @@ from torch import Tensor, nn
 
 from vitbench.configs.model import ModelConfig
 from vitbench.models.vit import build
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_equal,
-    fresh,
-    name_of,
-    with_noise,
-    without_global_draws,
-)
+from vitbench.testing.contract import Contract, fresh, name_of, with_noise
+from vitbench.testing.expectations import expect, expect_equal, without_global_draws
 
 OptimizerFactory = Callable[..., Any]
 LR = 1e-3
@@ -74,15 +66,13 @@ OPTIMIZER_LAWS: Contract[_Subject] = Contract("optimiser")
 
 
 def check_optimizer(
-    part: OptimizerFactory, *, known_failures: Mapping[str, str] = NO_FAILURES, seed: int = 0
+    part: OptimizerFactory, *, known_failures: Mapping[str, str] | None = None, seed: int = 0
 ) -> None:
     """Check an optimiser.
 
     part: what is called with a model and the learning rate `lr`, and returns an optimiser, as
         `lambda model, *, lr: SGD(model.parameters(), lr=lr)`
-    known_failures: laws that it breaks, each with the reason
-    seed: of the model and the images that it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     subject = _Subject(part, seed)
     OPTIMIZER_LAWS.check(subject, name=name_of(part), known_failures=known_failures)

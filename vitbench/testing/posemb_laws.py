@@ -13,15 +13,8 @@ from vitbench.errors import InputError
 from vitbench.models.initialisation import initialise
 from vitbench.models.posemb import PositionEmbedding
 from vitbench.registry import POSEMBS
-from vitbench.testing.contract import (
-    NO_FAILURES,
-    Contract,
-    expect,
-    expect_close,
-    expect_equal,
-    fresh,
-    resolve,
-)
+from vitbench.testing.contract import Contract, fresh, resolve
+from vitbench.testing.expectations import expect, expect_close, expect_equal
 
 EmbeddingFactory = Callable[..., PositionEmbedding]
 GRIDS = ((2, 3), (1, 1), (3, 2), (1, 4))
@@ -60,15 +53,13 @@ POSEMB_LAWS: Contract[_Subject] = Contract("position embedding")
 def check_posemb(
     part: str | EmbeddingFactory,
     *,
-    known_failures: Mapping[str, str] = NO_FAILURES,
+    known_failures: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> None:
     """Check a position embedding.
 
     part: a registered name, or what is called with `grid`, `width` and `head_width`
-    known_failures: laws that it breaks, each with the reason: `{"tells_places_apart": "control"}`
-    seed: of its initial values and of what it is tried with
-    raises: AssertionError that names the laws that do not hold
+    Other arguments and errors: as of every check; see `vitbench.testing`.
     """
     name, factory = resolve(part, POSEMBS)
     POSEMB_LAWS.check(_Subject(factory, seed), name=name, known_failures=known_failures)
@@ -78,16 +69,7 @@ def check_posemb(
 def keeps_shapes(subject: _Subject) -> None:
     """Add and rotate return the shape that they are given, on every grid."""
     for grid in GRIDS:
-        made = subject.make(grid)
-        for name, found, given in (
-            ("add", made.add(subject.patches(grid)), subject.patches(grid)),
-            ("rotate", made.rotate(subject.heads(grid)), subject.heads(grid)),
-        ):
-            expect(
-                found.shape == given.shape,
-                given=f"{name} returns {tuple(found.shape)} on grid {grid}",
-                expected=tuple(given.shape),
-            )
+        _expect_shapes(subject.make(grid), subject, grid=grid)
 
 
 @POSEMB_LAWS.law
@@ -220,12 +202,14 @@ def resizes_or_says_why_not(subject: _Subject) -> None:
             resized = made.at(grid)
         except InputError:
             continue
-        for name, found, given in (
-            ("add", resized.add(subject.patches(grid)), subject.patches(grid)),
-            ("rotate", resized.rotate(subject.heads(grid)), subject.heads(grid)),
-        ):
-            expect(
-                found.shape == given.shape,
-                given=f"at({grid}).{name} returns {tuple(found.shape)}",
-                expected=tuple(given.shape),
-            )
+        _expect_shapes(resized, subject, grid=grid)
+
+
+def _expect_shapes(made: PositionEmbedding, subject: _Subject, *, grid: tuple[int, int]) -> None:
+    for name, function, given in (
+        ("add", made.add, subject.patches(grid)),
+        ("rotate", made.rotate, subject.heads(grid)),
+    ):
+        found, expected = tuple(function(given).shape), tuple(given.shape)
+        what = f"{name} of {type(made).__name__} on grid {grid} returns {found}"
+        expect(found == expected, given=what, expected=expected)
