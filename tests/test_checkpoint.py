@@ -106,7 +106,7 @@ MISTAKES = {
     "less": (lambda path: rewritten(path, class_names=None), "is damaged: "),
     "another width": (
         lambda path: rewritten(path, case=of_case(width=16)),
-        "the weights do not fit: blocks.0.attention.proj.bias is (8,), expected (16,); ",
+        "the weights do not fit the model: blocks.0.attention.proj.bias is (8,), expected (16,); ",
     ),
     "deeper": (
         lambda path: rewritten(path, case=of_case(depth=3)),
@@ -169,7 +169,7 @@ MISTAKES = {
     },
     "as wide as can be": (
         lambda path: rewritten(path, case=of_case(width=2**16, head_width=2**16, registers=2**16)),
-        "the weights do not fit: ",
+        "the weights do not fit the model: ",
     ),
     "newer": (lambda path: rewritten(path, case=of_case(gate=1)), "unknown setting 'model.gate'"),
 }

@@ -203,7 +203,7 @@ def test_weights_of_another_model_are_refused_as_such(tmp_path):
     """They are not taken for a matter of classes."""
     folder, file = photos(tmp_path / "p", count=1), tmp_path / "other.pt"
     torch.save(nn.Linear(2, 3).state_dict(), file)
-    assert "weights of another model" in refusal(
+    assert "the weights do not fit the model" in refusal(
         case_of(f"torchvision:squeezenet1_1@{file}", folder)
     )
 

@@ -1,4 +1,4 @@
-"""Laws of mixtures, over every registered one."""
+"""What each mixture does; what all promise is in vitbench.testing."""
 
 from __future__ import annotations
 
@@ -34,21 +34,6 @@ def black_and_white(b: int, h: int, w: int) -> tuple[torch.Tensor, torch.Tensor]
     """Images of 0 and of 1 in turn, of class 0 and 1: a mixed image shows its own shares."""
     labels = torch.arange(b) % 2
     return labels.float().view(b, 1, 1, 1).expand(b, 3, h, w).contiguous(), labels
-
-
-@EVERY
-@given(**SIZES, seed=st.integers(0, 1000))
-def test_contract(name, b, h, w, seed):
-    """Shape and type stay, nothing is written to, and the generator alone decides."""
-    images, labels = batch(b, h, w)
-    before = images.clone(), labels.clone()
-    found = mixed(name, images, labels, seed=seed)
-    torch.rand(3)
-    again = mixed(name, images, labels, seed=seed)
-    assert (found[0].shape, found[0].dtype) == (images.shape, torch.float32)
-    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
-    assert torch.equal(images, before[0])
-    assert torch.equal(labels, before[1])
 
 
 @EVERY

@@ -1,4 +1,4 @@
-"""Position embeddings: what each promises; what all promise is in contracts.py."""
+"""Position embeddings: what each promises; what all promise is in vitbench.testing."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_a_checkpoint_of_another_model_is_named_tensor_by_tensor(tmp_path):
     wide = TINY | {"embed_dim": 8}
     state = open_model(configured(tmp_path, wide, "wide.json")).text.clip.state_dict()
     torch.save(state, tmp_path / "wide.pt")
-    message = r"weights of another model: .*visual.proj is \(64, 8\), expected \(64, 16\)"
+    message = r"the weights do not fit the model: .*visual.proj is \(64, 8\), expected \(64, 16\)"
     with pytest.raises(InputError, match=message):
         open_model(configured(tmp_path, TINY), weights=str(tmp_path / "wide.pt"))
 

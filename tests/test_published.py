@@ -33,6 +33,7 @@ from vitbench.data import published
 from vitbench.data.sources import Split, load_split
 from vitbench.errors import InputError
 from vitbench.registry import DATASETS
+from vitbench.testing import check_dataset
 
 NAMES = [name for name in DATASETS.names() if hasattr(DATASETS[name], "place")]
 SPLITS = ("train", "test")
@@ -282,6 +283,12 @@ def test_what_was_written_is_read(write, name, split):
     assert found.labels.equal(written.labels[split])
     if name.startswith("cifar"):
         assert found.class_names == tuple(f"class {k}" for k in range(len(found.class_names)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_read_keeps_the_laws_of_datasets(write, name):
+    """As every dataset does."""
+    check_dataset(name, folder=write(name).folder)
 
 
 @pytest.mark.parametrize("split", SPLITS)

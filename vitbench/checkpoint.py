@@ -22,7 +22,7 @@ from vitbench.files import write_whole
 from vitbench.fingerprint import own_files
 from vitbench.imports import with_parts
 from vitbench.models.vit import build
-from vitbench.models.weights_file import check_finite, describe_faults
+from vitbench.models.weights_file import check_finite, check_fit
 from vitbench.registry import MODELS
 
 SCHEMA = "vitbench.checkpoint/1"
@@ -151,8 +151,7 @@ def _build(about: _About, case: Case, weights: Mapping[str, Tensor]) -> nn.Modul
     }
     with torch.device("meta"):
         expected: dict[str, Tensor] = MODELS[case.model.name](case.model, **facts).state_dict()
-    if faults := describe_faults(weights, expected):
-        raise InputError(f"the weights do not fit: {faults}")
+    check_fit(weights, expected)
     return build(case.model, seed=case.seed, **facts)
 
 

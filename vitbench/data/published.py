@@ -15,7 +15,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +117,15 @@ def read_fashion_mnist(*, split: Part, folder: Path) -> Split:
         labels=labels.to(torch.int64),
         class_names=tuple(kind.classes),
     )
+
+
+READERS: dict[str, Callable[..., Split]] = {
+    "cifar10": partial(read_cifar, "CIFAR10"),
+    "cifar100": partial(read_cifar, "CIFAR100"),
+    "fashion-mnist": read_fashion_mnist,
+    "stl10": read_stl10,
+}
+"""What reads the registered datasets, by their names."""
 
 
 def _unpacked(kind: Any, *, folder: Path) -> Path:

@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from vitbench.configs.data import DataConfig, DatasetFacts
 from vitbench.errors import InputError
@@ -90,7 +90,9 @@ def load_split(config: DataConfig, *, split: Part, folder: Path | None) -> Split
 @lru_cache(maxsize=CACHED_SPLITS)
 def _load(config: DataConfig, split: Part, folder: Path, fingerprint: str) -> Split:
     loaded: Split = DATASETS[config.source].load(config, split=split, folder=folder)
-    _check(loaded, facts=DATASETS[config.source].facts(config), name=f"{config.dataset} ({split})")
+    check_split(
+        loaded, facts=DATASETS[config.source].facts(config), name=f"{config.dataset} ({split})"
+    )
     count = config.train_images if split == "train" else config.test_images
     if count is not None and count < len(loaded):
         loaded = loaded.take(even_subset(loaded.labels, count=count))
@@ -119,7 +121,11 @@ def even_subset(labels: Tensor, *, count: int) -> Tensor:
     return rounds[:count].sort().values
 
 
-def _check(split: Split, *, facts: DatasetFacts, name: str) -> None:
+def check_split(split: Split, *, facts: DatasetFacts, name: str) -> None:
+    """Raise InputError unless a split is what the facts of its dataset say.
+
+    name: the dataset's, in the message
+    """
     import torch
 
     images, labels, masks = split.images, split.labels, split.masks
@@ -189,88 +195,71 @@ class Shapes:
         return Split(images=images, labels=labels, masks=masks, class_names=CLASS_NAMES)
 
 
+class Published:
+    """Base of the datasets that their publishers have on the web: one row a class.
+
+    place: folder of its files, in torchvision's layout
+    md5: the published sum that changes with the content; the fingerprint
+    """
+
+    place: ClassVar[str]
+    image_px: ClassVar[int] = 32
+    num_classes: ClassVar[int] = 10
+    md5: ClassVar[str]
+
+    @classmethod
+    def facts(cls, config: DataConfig) -> DatasetFacts:
+        """Square images, all of the same size."""
+        _refuse_argument(config)
+        return DatasetFacts(
+            image_px=(cls.image_px, cls.image_px),
+            num_classes=cls.num_classes,
+            fingerprint=f"md5:{cls.md5}",
+        )
+
+    @classmethod
+    def load(cls, config: DataConfig, *, split: Part, folder: Path) -> Split:
+        """Read the files, which are downloaded where there are none."""
+        from vitbench.data.published import READERS
+
+        return READERS[config.source](split=split, folder=folder)
+
+
 @DATASETS.register("cifar10")
-class Cifar10:
+class Cifar10(Published):
     """CIFAR-10: 50,000 and 10,000 photographs (Krizhevsky 2009)."""
 
     place = "cifar-10-batches-py"
-
-    @staticmethod
-    def facts(config: DataConfig) -> DatasetFacts:
-        """32×32 px, 10 classes; the fingerprint is the published MD5 of the archive."""
-        _refuse_argument(config)
-        fingerprint = "md5:c58f30108f718f92721af3b95e74349a"
-        return DatasetFacts(image_px=(32, 32), num_classes=10, fingerprint=fingerprint)
-
-    @staticmethod
-    def load(config: DataConfig, *, split: Part, folder: Path) -> Split:
-        """Read `cifar-10-batches-py`."""
-        from vitbench.data.published import read_cifar
-
-        return read_cifar("CIFAR10", split=split, folder=folder)
+    md5 = "c58f30108f718f92721af3b95e74349a"
 
 
 @DATASETS.register("cifar100")
-class Cifar100:
+class Cifar100(Published):
     """CIFAR-100: 50,000 and 10,000 photographs (Krizhevsky 2009), fine labels."""
 
     place = "cifar-100-python"
-
-    @staticmethod
-    def facts(config: DataConfig) -> DatasetFacts:
-        """32×32 px, 100 classes; the fingerprint is the published MD5 of the archive."""
-        _refuse_argument(config)
-        fingerprint = "md5:eb9058c3a382ffc7106e4002c42a8d85"
-        return DatasetFacts(image_px=(32, 32), num_classes=100, fingerprint=fingerprint)
-
-    @staticmethod
-    def load(config: DataConfig, *, split: Part, folder: Path) -> Split:
-        """Read `cifar-100-python`."""
-        from vitbench.data.published import read_cifar
-
-        return read_cifar("CIFAR100", split=split, folder=folder)
+    num_classes = 100
+    md5 = "eb9058c3a382ffc7106e4002c42a8d85"
 
 
 @DATASETS.register("fashion-mnist")
-class FashionMnist:
-    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes (arXiv:1708.07747), padded to 32×32."""
+class FashionMnist(Published):
+    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes (arXiv:1708.07747), padded to 32×32.
+
+    The sum is that of the training images.
+    """
 
     place = "FashionMNIST/raw"
-
-    @staticmethod
-    def facts(config: DataConfig) -> DatasetFacts:
-        """32×32 px, 10 classes; the fingerprint is the MD5 of the training images."""
-        _refuse_argument(config)
-        fingerprint = "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d"
-        return DatasetFacts(image_px=(32, 32), num_classes=10, fingerprint=fingerprint)
-
-    @staticmethod
-    def load(config: DataConfig, *, split: Part, folder: Path) -> Split:
-        """Read `FashionMNIST/raw`."""
-        from vitbench.data.published import read_fashion_mnist
-
-        return read_fashion_mnist(split=split, folder=folder)
+    md5 = "8d4fb7e6c68d591d4c3dfef9ec88bf0d"
 
 
 @DATASETS.register("stl10")
-class Stl10:
+class Stl10(Published):
     """STL-10: 5,000 and 8,000 photographs (Coates et al. 2011); the unlabelled part is not used."""
 
     place = "stl10_binary"
-
-    @staticmethod
-    def facts(config: DataConfig) -> DatasetFacts:
-        """96×96 px, 10 classes; the fingerprint is the published MD5 of the archive."""
-        _refuse_argument(config)
-        fingerprint = "md5:91f7769df0f17e558f3565bffb0c7dfb"
-        return DatasetFacts(image_px=(96, 96), num_classes=10, fingerprint=fingerprint)
-
-    @staticmethod
-    def load(config: DataConfig, *, split: Part, folder: Path) -> Split:
-        """Read `stl10_binary`."""
-        from vitbench.data.published import read_stl10
-
-        return read_stl10(split=split, folder=folder)
+    image_px = 96
+    md5 = "91f7769df0f17e558f3565bffb0c7dfb"
 
 
 @DATASETS.register("imagefolder")

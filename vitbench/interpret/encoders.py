@@ -19,12 +19,12 @@ from vitbench.interpret.architecture import Architecture
 from vitbench.interpret.published import PUBLISHED, PublishedViT, address
 from vitbench.interpret.timm_models import TimmViT, check_timm_name, make_timm_model
 from vitbench.interpret.tokens import TokenLayout
-from vitbench.interpret.weights import check_fit, read_vit_weights
+from vitbench.interpret.weights import read_vit_weights
 from vitbench.models.posemb import AddedTable
 from vitbench.models.timm_files import at_the_models_size, classes_in
 from vitbench.models.unwrapping import Weights
 from vitbench.models.vit import DifferentialViT, ViT
-from vitbench.models.weights_file import check_finite
+from vitbench.models.weights_file import check_finite, check_fit
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

@@ -14,9 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vitbench.interpret.architecture import HEAD_WIDTH, Architecture
-from vitbench.interpret.weights import check_fit
 from vitbench.models.attention import Attention, Taps
 from vitbench.models.blocks import Block
+from vitbench.models.weights_file import check_fit
 
 
 class PublishedViT(nn.Module):

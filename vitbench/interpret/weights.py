@@ -9,9 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vitbench.errors import InputError
 from vitbench.models.unwrapping import Weights
-from vitbench.models.weights_file import describe_faults, read_weights
+from vitbench.models.weights_file import read_weights
 
 NOT_OF_THE_ENCODER = ("mask_token", "dino_head.", "ibot_head.")
 
@@ -41,9 +40,3 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = name.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
         renamed[name] = tensor
     return renamed
-
-
-def check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise InputError that names the tensors that are missing, not expected or of another shape."""
-    if faults := describe_faults(given, expected):
-        raise InputError(f"the weights do not fit the model: {faults}")

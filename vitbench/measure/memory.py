@@ -98,14 +98,3 @@ def reserved_mib(device: str) -> tuple[float | None, str | None]:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_reserved(device) / 2**20, None
     return None, f"torch reserves no memory on {device}"
-
-
-def used_mib(device: str) -> tuple[float | None, str | None]:
-    """Return what is used of a CUDA device at this moment, by every process, in MiB.
-
-    returns: None and the reason for another device
-    """
-    if device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info(device)
-        return (total - free) / 2**20, None
-    return None, f"torch does not tell what is used of {device}"

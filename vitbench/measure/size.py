@@ -1,10 +1,9 @@
-"""Bytes that a model's weights take, and what a forward pass keeps for the backward pass."""
+"""Bytes that a model's weights take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -15,31 +14,6 @@ def weights_mib(model: nn.Module) -> float:
     Shared ones count once; quantised ones count what they were packed into.
     """
     return _mib(_storages([*model.parameters(), *model.buffers()]))
-
-
-def activations_mib(model: nn.Module, images: Tensor) -> float:
-    """Return the size of what a forward pass leaves for the backward pass, in MiB.
-
-    This is what a training step holds at its largest beside weights, gradients and the
-    optimiser's state. Neither weights nor images count; what is used twice counts once.
-    images: (b, c, h, w)
-    """
-    kept: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-    ):
-        output = model(images)
-    known = _storages([images, *model.parameters(), *model.buffers()])
-    made = {key: size for key, size in _storages(kept).items() if key not in known}
-    del output
-    return _mib(made)
 
 
 def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:

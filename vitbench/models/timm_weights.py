@@ -10,6 +10,7 @@ from torch import Tensor
 from vitbench.errors import InputError
 from vitbench.models.posemb import AddedTable, Learned1d, NoPosition
 from vitbench.models.vit import DifferentialViT, ViT
+from vitbench.models.weights_file import check_fit
 
 
 def to_timm_state(model: ViT) -> dict[str, Tensor]:
@@ -108,21 +109,13 @@ def _require_fit(model: ViT, state: Mapping[str, Tensor]) -> None:
             f"{'a' if 'pos_embed' in state else 'no'} pos_embed; "
             f"expected {'learned1d' if 'pos_embed' in state else 'none'}"
         )
-    expected = {name: tuple(tensor.shape) for name, tensor in to_timm_state(model).items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    patches_only = (1, model.posemb.num_patches, model.posemb.width)
-    if given.get("pos_embed") == patches_only:
-        expected["pos_embed"] = patches_only
+    expected = to_timm_state(model)
+    positions, num_patches = state.get("pos_embed"), model.posemb.num_patches
+    if positions is not None and positions.shape[1:2] == (num_patches,):
+        expected["pos_embed"] = expected["pos_embed"][:, -num_patches:]
     if isinstance(model.posemb, NoPosition):
         del expected["pos_embed"]
-    faults = [
-        f"{name} is {given.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
-        for name in sorted(expected.keys() | given.keys())
-        if given.get(name) != expected.get(name)
-    ]
-    if faults:
-        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-        raise InputError(f"the weights do not fit the model: {'; '.join(faults[:4])}{more}")
+    check_fit(state, expected)
 
 
 def _renamed(model: ViT) -> dict[str, str]:

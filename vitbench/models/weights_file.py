@@ -71,21 +71,25 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: Path) -
     raises: InputError that names tensors which are missing, too many or of another shape; the
         model is then unchanged
     """
-    if faults := describe_faults(state, model.state_dict()):
-        raise InputError(f"{source}: weights of another model: {faults}")
+    try:
+        check_fit(state, model.state_dict())
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     model.load_state_dict(dict(state))
 
 
-def describe_faults(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:
-    """Name tensors that are missing, too many or of another shape; "" where all fit."""
+def check_fit(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Raise InputError that names tensors which are missing, too many or of another shape."""
     given, expected = _shapes(state), _shapes(model)
     faults = [
         f"{name} is {given.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
         for name in sorted(expected.keys() | given.keys())
         if given.get(name) != expected.get(name)
     ]
-    more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-    return f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
+    if faults:
+        more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        listed = "; ".join(faults[:SHOWN_FAULTS])
+        raise InputError(f"the weights do not fit the model: {listed}{more}")
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
