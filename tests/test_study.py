@@ -127,7 +127,9 @@ def test_arms_are_named_by_their_values(factors, names):
 
 def test_the_plan_says_what_a_table_needs():
     """Question, baseline, arms in order, what varies, metrics, margins and seeds."""
-    study = make_study(arms={"deep": {"model.depth": 9}}, note="Careful.", margins={"x": 0.5})
+    study = make_study(
+        arms={"deep": {"model.depth": 9}}, note="Careful.", margins={"test_loss": 0.5}
+    )
     for cell in study.expand(budget="quick", seeds=2):
         assert cell.plan.question == "Which?"
         assert cell.plan.baseline == "learned1d"
@@ -135,7 +137,7 @@ def test_the_plan_says_what_a_table_needs():
         assert cell.plan.varied == ("model.posemb", "model.depth")
         assert cell.plan.metrics == ("test_accuracy", "train_images_per_second", "parameters")
         assert cell.plan.equal == ("train_steps",)
-        assert cell.plan.margins == {"x": 0.5}
+        assert cell.plan.margins == {"test_loss": 0.5}
         assert cell.plan.seeds == 2
         assert cell.plan.note == "Careful."
         assert (cell.study, cell.version) == ("posemb", 1)
@@ -332,7 +334,10 @@ def test_an_arm_is_a_file_name_or_refused(name):
             {"margins": {"test_accuracy": -1.0}},
             "margin of 'test_accuracy' is -1.0; expected 0 or more",
         ),
-        ({"margins": {"x": float("nan")}}, "margin of 'x' is nan; expected 0 or more"),
+        (
+            {"margins": {"test_loss": float("nan")}},
+            "margin of 'test_loss' is nan; expected 0 or more",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_refused(changes, message):

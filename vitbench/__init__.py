@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vitbench.checkpoint import load_model
     from vitbench.errors import InputError
     from vitbench.exchange.frame import load
+    from vitbench.metrics import METRICS
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
     from vitbench.study import Study
@@ -30,6 +31,7 @@ _HOME = {
     "load_model": "checkpoint",
     "AUGMENTATIONS": "registry",
     "DATASETS": "registry",
+    "METRICS": "metrics",
     "MODELS": "registry",
     "POSEMBS": "registry",
 }
@@ -37,6 +39,7 @@ _HOME = {
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "METRICS",
     "MODELS",
     "POSEMBS",
     "Case",

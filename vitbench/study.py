@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from vitbench.budgets import BUDGETS
 from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, TASKS, Case, Setting
 from vitbench.errors import InputError, nearest
+from vitbench.metrics import METRICS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,6 +114,9 @@ class Study:
             self.arms[arm] = settings
         if not self.arms:
             raise InputError(f"study {name!r} has no arms; give factors or arms")
+        for setting, named in (("metrics", metrics), ("equal", equal), ("margins", margins)):
+            for metric in named:
+                self._check_metric(metric, setting=setting)
         for metric, margin in margins.items():
             if not 0 <= margin < math.inf:
                 raise InputError(
@@ -152,6 +156,12 @@ class Study:
                 raise InputError(
                     f"study {self.name!r}: unknown setting {path!r}; {nearest(path, ALL_SETTINGS)}"
                 )
+
+    def _check_metric(self, metric: str, *, setting: str) -> None:
+        try:
+            METRICS.check(metric)
+        except InputError as error:
+            raise InputError(f"study {self.name!r}: {setting}: {error}") from error
 
     def _baseline(self, given: str | Mapping[str, Setting]) -> str:
         if isinstance(given, str) and given in self.arms:

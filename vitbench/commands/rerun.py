@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vitbench import units
 from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
 from vitbench.commands.imports import add_imports, do_imports
 from vitbench.errors import InputError
@@ -60,7 +59,7 @@ def _rerun(options: argparse.Namespace) -> int:
         old, new = (metric.value if metric else None for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.unit in units.MEASURED:
+        elif old and new and after and after.info(name).is_measured:
             said = f"measured, {new / old:.2f}×"
         else:
             said, differing = "differs", True

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from vitbench import units
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match, by_age, newest
 from vitbench.records import Metric, Record
@@ -51,7 +50,7 @@ class Measured:
     @property
     def lost(self) -> tuple[int, ...]:
         """Seeds in which it is gone and could be had: only what depends on the machine has an excuse."""
-        excused = self.described.unit in units.MEASURED
+        excused = self.described.info(self.metric).is_measured
         return tuple(
             seed
             for seed in self.gone

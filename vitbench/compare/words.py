@@ -39,10 +39,7 @@ ENDINGS = {
 
 def metric_title(finding: Finding) -> str:
     """Name a metric, its unit and its direction: `accuracy % ↑`."""
-    column = Column(
-        metric=finding.metric, unit=finding.unit, better=finding.better, comparable=True
-    )
-    return column_title(column)
+    return column_title(Column(info=finding.info, comparable=True))
 
 
 def cells(finding: Finding) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitbench import units
 from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Record
 from vitbench.report.contexts import precision
@@ -154,14 +153,14 @@ def _agreement(table: Table, metric: str) -> str:
 
 
 def _speed(table: Table) -> list[str]:
-    if measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+    if measured_alike(table.records) or not any(c.info.kind == "time" for c in table.columns):
         return []
     return ["Speeds are not compared: cases ran side by side, or with different threads."]
 
 
 def _machine(table: Table) -> list[str]:
     """Say in which cases others used the machine, or it changed, while speeds were measured."""
-    if not measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+    if not measured_alike(table.records) or not any(c.info.kind == "time" for c in table.columns):
         return []
     records = [record for record in table.records if record.status == "ok"]
     found = [(record.arm, disturbances(record.environment)) for record in records]

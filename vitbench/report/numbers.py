@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from vitbench.metrics import COUNTED
 from vitbench.stats import Comparison, Direction, Estimate, decide
-from vitbench.units import COUNTED
 
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LARGE, SMALL = 1e4, 1e-4

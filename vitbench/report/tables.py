@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from vitbench.console import printable
 from vitbench.report.notes import facts, notes
 from vitbench.report.numbers import (
@@ -25,20 +23,14 @@ __all__ = [
 
 NOTHING = "–"
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
-ENDINGS = {"img/s": "images_per_second", "MiB": "mib", "FLOP": "flops", "s": "seconds", "ms": "ms"}
-"""Unit -> how the name of a metric in it ends; the unit stands in its place."""
 LONGEST_ARM = 28
 """A longer name has a line of its own in the terminal."""
 
 
 def column_title(column: Column) -> str:
     """Name a metric, its unit and its direction: `accuracy % ↑`."""
-    name = column.metric.removeprefix("test_") if column.unit == "%" else column.metric
-    ending = ENDINGS.get(column.unit, column.unit)
-    if ending:
-        name = re.sub(rf"(^|_){re.escape(ending)}$", "", name)
-    words = [*name.split("_"), column.unit] if column.unit else name.split("_")
-    return printable(" ".join(word for word in words if word)) + ARROWS[column.better]
+    words = " ".join(filter(None, (column.info.label, column.unit)))
+    return printable(words) + ARROWS[column.better]
 
 
 @once

@@ -23,7 +23,7 @@ from vitbench.measure.flops import count_parameters, forward_flops
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
 from vitbench.outcome import Conditions, Outcome, Standing
-from vitbench.records import Metric, Pictures, Predictions
+from vitbench.records import Metric, Pictures, Predictions, as_metrics
 from vitbench.registry import CLASSIFIERS
 from vitbench.tasks.classifiers import Request, columns
 
@@ -60,12 +60,12 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.diagnostics = answers.series(num_classes=len(stream.class_names))
     outcome.metrics = _metrics(answers, stream, speed_reason=conditions.speed_reason)
     example = answers.example.to(case.compute.device)
-    outcome.metrics |= {
-        "parameters": Metric(value=float(count_parameters(model.image)), better="lower"),
-        "forward_flops": Metric(
-            value=float(forward_flops(classifier, example)), unit="FLOP", better="lower"
-        ),
-    }
+    outcome.metrics |= as_metrics(
+        {
+            "parameters": count_parameters(model.image),
+            "forward_flops": forward_flops(classifier, example),
+        }
+    )
     outcome.about = _about(model, example, request)
 
 
@@ -227,24 +227,17 @@ def _pictures(stream: Stream, indices: NDArray[np.int64]) -> Pictures:
 
 def _metrics(answers: Answers, stream: Stream, *, speed_reason: str | None) -> dict[str, Metric]:
     calibration = reliability(answers.confidence[:, 0], answers.correct).expected_error
-    return {
-        "test_accuracy": Metric(
-            value=top_accuracy(answers.top, answers.target, k=1), unit="%", better="higher"
-        ),
-        "top5_accuracy": Metric(
-            value=top_accuracy(answers.top, answers.target, k=TOP), unit="%", better="higher"
-        ),
-        "calibration_error": Metric(value=calibration, unit="%", better="lower"),
-        "test_loss": Metric(value=answers.loss, unit="nats", better="lower"),
-        "images_per_second": Metric(
-            value=None if speed_reason else answers.images_per_second,
-            unit="img/s",
-            better="higher",
-            reason=speed_reason,
-        ),
-        "test_images": Metric(value=float(len(answers.target))),
-        "unreadable_images": Metric(value=float(len(stream.broken)), better="lower"),
-    }
+    return as_metrics(
+        {
+            "test_accuracy": top_accuracy(answers.top, answers.target, k=1),
+            "top5_accuracy": top_accuracy(answers.top, answers.target, k=TOP),
+            "calibration_error": calibration,
+            "test_loss": answers.loss,
+            "images_per_second": speed_reason or answers.images_per_second,
+            "test_images": len(answers.target),
+            "unreadable_images": len(stream.broken),
+        }
+    )
 
 
 def _about(model: ForeignModel, example: Tensor, request: Request) -> dict[str, object]:

@@ -31,7 +31,7 @@ from vitbench.measure.precision import (
 from vitbench.measure.size import weights_mib
 from vitbench.models.foreign import ForeignModel
 from vitbench.outcome import Conditions, Outcome, SkippedError
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 FEWEST_ROUNDS = MIN_ROUNDS
 """Also of a model whose rounds last longer than the time there is: fewer have no interval."""
@@ -74,10 +74,12 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.metrics = {
         **_speed(timed, reason=conditions.speed_reason),
         **peaks,
-        "weights_mib": Metric(value=weights_mib(variant.module), unit="MiB", better="lower"),
-        "parameters": Metric(value=float(count_parameters(reference.model.image)), better="lower"),
-        "forward_flops": Metric(
-            value=reference.flops, unit="FLOP", better="lower", reason=reference.flops_reason
+        **as_metrics(
+            {
+                "weights_mib": weights_mib(variant.module),
+                "parameters": count_parameters(reference.model.image),
+                "forward_flops": reference.flops_reason or reference.flops,
+            }
         ),
         **parity.metrics(),
         **decisions(
@@ -202,17 +204,16 @@ def _speed(timed: PairedLatency, *, reason: str | None) -> dict[str, Metric]:
     low, high = ratio.interval or (None, None)
     metrics = {
         **arm.metrics(),
-        "latency_ratio": Metric(value=ratio.median, better="lower"),
-        "latency_ratio_low": Metric(value=low, reason=few),
-        "latency_ratio_high": Metric(value=high, reason=few),
-        "rounds": Metric(value=float(ratio.rounds)),
+        **as_metrics(
+            {
+                "latency_ratio": ratio.median,
+                "latency_ratio_low": few or low,
+                "latency_ratio_high": few or high,
+                "rounds": ratio.rounds,
+            }
+        ),
     }
-    if reason is None:
-        return metrics
-    return {
-        name: Metric(value=None, unit=each.unit, better=each.better, reason=reason)
-        for name, each in metrics.items()
-    }
+    return metrics if reason is None else as_metrics(dict.fromkeys(metrics, reason))
 
 
 def _series(timed: PairedLatency) -> dict[str, list[float]]:

@@ -15,6 +15,7 @@ from vitbench.compare.interleaved import MARGIN_PERCENT
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match
 from vitbench.errors import InputError
+from vitbench.metrics import METRICS
 from vitbench.records import Record
 from vitbench.stats import Estimate
 from vitbench.versions.side import Side
@@ -143,9 +144,7 @@ def _time_models(
     for step in STEPS:
         finding = Finding(
             place=match.place,
-            metric=step,
-            unit="ms",
-            better="lower",
+            info=METRICS.recorded(step, unit="ms", better="lower"),
             kind="timed",
             seeds=(pair[0].seed,),
         )
