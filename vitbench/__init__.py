@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from vitbench.metrics import METRICS
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
-    from vitbench.study import Study
+    from vitbench.study import NonInferiority, Study
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Case": "case",
     "times": "case",
+    "NonInferiority": "study",
     "Study": "study",
     "Record": "records",
     "Store": "records",
@@ -44,6 +45,7 @@ __all__ = [
     "POSEMBS",
     "Case",
     "InputError",
+    "NonInferiority",
     "Record",
     "Store",
     "Study",

@@ -155,8 +155,10 @@ def _unanimous(found: Comparison, *, pairing: Pairing) -> Comparison:
     if found.verdict != "inconclusive" or difference.interval is not None or difference.n < 2:
         return found
     ends = difference.mean - pairing.drift, difference.mean + pairing.drift
-    verdict = decide(ends, margin=pairing.margin, better=pairing.better)
-    return found if verdict == "equivalent" else replace(found, verdict=verdict)
+    verdict = decide(
+        ends, margin=pairing.margin, better=pairing.better, one_sided=pairing.one_sided
+    )
+    return found if verdict in ("equivalent", "non-inferior") else replace(found, verdict=verdict)
 
 
 def reproduces(base: Record, new: Record) -> bool:
@@ -222,6 +224,7 @@ def _pairing(
     """Pair values by difference, or those that depend on the machine by ratio, in per cent."""
     assert finding.base is not None
     size = abs(finding.base.mean)
+    one_sided = margin is not None and margin.one_sided and finding.better != "neither"
     if finding.relative:
         return Pairing(
             ours=[
@@ -230,6 +233,7 @@ def _pairing(
             baseline=[100.0] * len(base),
             margin=None if margin is None or not size else margin.percent_of(size),
             better=finding.better,
+            one_sided=one_sided,
             drift=DRIFT_PERCENT if finding.kind == "timed" else SCALE_PERCENT,
         )
     return Pairing(
@@ -237,6 +241,7 @@ def _pairing(
         baseline=base,
         margin=None if margin is None else margin.absolute_of(size),
         better=finding.better,
+        one_sided=one_sided,
     )
 
 

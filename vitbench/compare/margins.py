@@ -29,11 +29,13 @@ class Margin:
     """A difference in the metric's own unit, or in per cent of the baseline's mean.
 
     at_least: of a relative margin, in the metric's own unit
+    one_sided: whether only to be worse by more matters (non-inferiority)
     """
 
     value: float
     relative: bool = False
     at_least: float = 0.0
+    one_sided: bool = False
 
     def absolute_of(self, size: float) -> float:
         """Return the margin in the metric's own unit; size: of the baseline's mean."""
@@ -74,7 +76,7 @@ def find_margin(info: MetricInfo, *, plan: Plan, given: Mapping[str, Margin]) ->
         margin = given[info.name]
         return Margin(value=margin.value) if info.unit == "%" else margin  # 0.5% are 0.5 points
     if info.name in plan.margins:
-        return Margin(value=plan.margins[info.name])
+        return Margin(value=plan.margins[info.name], one_sided=info.name in plan.non_inferiority)
     if info.kind == "time":
         return Margin(value=TIME_PERCENT, relative=True)
     if info.kind == "memory":

@@ -9,7 +9,7 @@ from functools import cached_property
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match, by_age, newest
 from vitbench.records import Metric, Record
-from vitbench.report.numbers import format_value
+from vitbench.report.numbers import describe_margin
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,11 @@ class Measured:
         if now - {was}:
             found.append(f"better was {was}, is {' or '.join(sorted(now))}")
         margins = [
-            newest(side).plan.margins.get(self.metric) for side in (self.match.base, self.match.new)
+            describe_margin(newest(side).plan, self.metric)
+            for side in (self.match.base, self.match.new)
         ]
         if margins[0] != margins[1] and self.metric not in given:
-            old, new = (
-                "none" if each is None else f"±{format_value(float(each))}" for each in margins
-            )
+            old, new = margins
             found.append(f"the margin was {old}, is {new}")
         return tuple(found)
 

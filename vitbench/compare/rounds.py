@@ -62,8 +62,11 @@ def compare_rounds(rounds: Rounds, *, pairing: Pairing, family: int) -> Comparis
         difference=estimate,
         verdict="inconclusive"
         if ends is None
-        else decide(ends, margin=pairing.margin, better=pairing.better),
+        else decide(
+            ends, margin=pairing.margin, better=pairing.better, one_sided=pairing.one_sided
+        ),
         margin=pairing.margin,
+        one_sided=pairing.one_sided,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from vitbench.metrics import COUNTED
 from vitbench.stats import Comparison, Direction, Estimate, decide
+from vitbench.study import Plan
 
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LARGE, SMALL = 1e4, 1e-4
@@ -56,14 +57,23 @@ def format_difference(comparison: Comparison, *, better: Direction, unit: str = 
     if decimals is None:
         return _sign(f"{estimate.mean:+.15g} [{low:.15g}, {high:.15g}]")
     margin = comparison.margin
-    verdict = decide((low, high), margin=margin, better=better)
+    one_sided = comparison.one_sided
+    verdict = decide((low, high), margin=margin, better=better, one_sided=one_sided)
     while decimals < 15:
         ends = [f"{end / scale:z.{decimals}f}" for end in (low, high)]
         printed = (float(ends[0]) * scale, float(ends[1]) * scale)
-        if decide(printed, margin=margin, better=better) == verdict:
+        if decide(printed, margin=margin, better=better, one_sided=one_sided) == verdict:
             break
         decimals += 1
     return _sign(f"{estimate.mean / scale:+z.{decimals}f} [{', '.join(ends)}]{prefix}")
+
+
+def describe_margin(plan: Plan, metric: str) -> str:
+    """Write the margin that a study declares: `±1`, `−1` where only to be worse matters, `none`."""
+    if metric not in plan.margins:
+        return "none"
+    sign = "−" if metric in plan.non_inferiority else "±"
+    return f"{sign}{format_value(float(plan.margins[metric]))}"
 
 
 def format_counts(counts: Iterable[int]) -> str:

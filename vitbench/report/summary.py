@@ -315,13 +315,23 @@ def _compare(
         and (found := _pairs(values, arm=arm, baseline=plan.baseline, metric=column.metric))
     }
     margin = plan.margins.get(column.metric)
-    compared = dict(compare_arms(pairs, margin=margin, better=column.better))
+    one_sided = is_one_sided(column.info, plan)
+    compared = dict(compare_arms(pairs, margin=margin, better=column.better, one_sided=one_sided))
     for arm in compared:
         own = compare_ratio(
-            values.records(arm), metric=column.metric, margin=margin, better=column.better
+            values.records(arm),
+            metric=column.metric,
+            margin=margin,
+            better=column.better,
+            one_sided=one_sided,
         )
         compared[arm] = own or compared[arm]
     return compared
+
+
+def is_one_sided(info: MetricInfo, plan: Plan) -> bool:
+    """Whether only to be worse by more than the margin matters."""
+    return info.name in plan.non_inferiority and info.better != "neither"
 
 
 def _problems(records: Sequence[Record], *, missing: int) -> tuple[str, ...]:
