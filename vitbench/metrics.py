@@ -39,11 +39,13 @@ UNITS: dict[str, Kind] = {"img/s": "time", "s": "time", "ms": "time", "MiB": "me
 ENDINGS = {"img/s": "images_per_second", "MiB": "mib", "FLOP": "flops", "s": "seconds", "ms": "ms"}
 """Unit -> how the name of a metric in it ends; the unit stands in its place."""
 SOURCES = {
-    "predictions": "class, target and confidence of every test image, as NumPy arrays",
-    "model": "the trained model, in evaluation mode, of normalised images (b, c, h, w)",
-    "features": "of the test images, a tensor (n, d): what the model's head reads",
+    "predictions": "NumPy arrays (n,) of all test images: predicted, target, confidence",
+    "logits": "of the test images, a tensor (n, classes) float32 on the CPU",
+    "features": "of the test images, a tensor (n, d) float32 on the CPU: what the head reads",
     "test": "the test split: images (n, c, h, w) uint8, labels (n,), class_names",
-    "case": "the case",
+    "model": "the trained model, in evaluation mode, of normalised images (b, c, h, w)",
+    "normalization": "its method apply makes normalised images of uint8",
+    "case": "the case, device and precision resolved",
 }
 """Parameters that the function of a metric may have, and what each is given."""
 

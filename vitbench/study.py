@@ -44,6 +44,11 @@ class Plan:
     note: str | None = None
     non_inferiority: tuple[str, ...] = ()
 
+    @property
+    def named_metrics(self) -> tuple[str, ...]:
+        """Every metric that the study names."""
+        return tuple(dict.fromkeys((*self.metrics, *self.equal, *self.margins)))
+
 
 @dataclass(frozen=True)
 class NonInferiority:
