@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitbench.case import Case, times
     from vitbench.checkpoint import load_model
+    from vitbench.configs.task import TASKS, Task
     from vitbench.errors import InputError
     from vitbench.exchange.frame import load
     from vitbench.metrics import METRICS
@@ -24,6 +25,8 @@ _HOME = {
     "Case": "case",
     "times": "case",
     "NonInferiority": "study",
+    "TASKS": "configs.task",
+    "Task": "configs.task",
     "Study": "study",
     "Record": "records",
     "Store": "records",
@@ -43,12 +46,14 @@ __all__ = [
     "METRICS",
     "MODELS",
     "POSEMBS",
+    "TASKS",
     "Case",
     "InputError",
     "NonInferiority",
     "Record",
     "Store",
     "Study",
+    "Task",
     "load",
     "load_model",
     "times",

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from vitbench.case import TASK_SETTINGS, TASKS, TRAIN, Case, digest
+from vitbench.case import TASK_SETTINGS, TRAIN, Case, digest
+from vitbench.configs.task import TASKS
 from vitbench.errors import InputError
 from vitbench.metrics import METRICS
 from vitbench.records import Record
@@ -50,7 +51,7 @@ def record_key(case: Case, *, study: str, version: int) -> str:
         {
             "study": study,
             "version": version,
-            "tasks": [task for task in TASKS if task in case.to_json()],
+            "tasks": [task.section for task in case.tasks],
             "case": case.changed_settings(),
             "seed": case.seed,
             "budget": case.budget,
@@ -93,8 +94,10 @@ def code_fingerprint(case: Case, *, study_file: Path | None, metrics: Sequence[s
     metrics: names, of which those that are functions count as parts
     """
     trains = [PACKAGE / "run.py"] if case.task == TRAIN else []  # it drives trainings, fused too
-    files = _imported([PACKAGE / "tasks" / f"{case.task}.py", *trains])
     own = {Path(file).resolve() for file in own_files(case, metrics=metrics)}
+    own_task = TASKS.file(case.task)
+    task = [PACKAGE / "tasks" / f"{case.task}.py"] if own_task is None else _uses(own_task)
+    files = _imported([*task, *trains])
     if any(METRICS.file(name) for name in metrics):
         files += _imported([PACKAGE / "measure" / "trained_metrics.py"])
     files += [study_file] if study_file else []
@@ -111,6 +114,7 @@ def own_files(case: Case, *, metrics: Iterable[str] = ()) -> list[str]:
     """
     names = _strings(case.to_json())
     files = {registry.file(name) for registry in (*REGISTRIES, *OF_ONE_TASK) for name in names}
+    files |= {TASKS.file(task.section) for task in case.tasks}
     files |= {METRICS.file(name) for name in metrics}
     here = Path.cwd()
     return sorted(
@@ -139,6 +143,11 @@ def _imported(files: list[Path]) -> list[Path]:
             found.add(file)
             todo += map(_file, _modules(_parse(file)))
     return sorted(found)
+
+
+def _uses(file: Path) -> list[Path]:
+    """Return the files of vitbench that a file imports."""
+    return [_file(name) for name in _modules(_parse(file)) if name.startswith(f"{PACKAGE.name}.")]
 
 
 def _python_files(path: Path) -> list[Path]:
@@ -203,7 +212,7 @@ def _reached(
 ) -> list[list[ast.stmt]]:
     """Leave out the registered parts that nothing of the case, or of these metrics, reaches."""
     used = {variable: _strings(case.get(path)) for variable, path in NAMED.items()}
-    used["METRICS"] = list(metrics)
+    used |= {"METRICS": list(metrics), "TASKS": [task.section for task in case.tasks]}
     anywhere = _strings(case.to_json())  # for a registry that a module gave another name
     statements = [node for body in files for node in body]
     unused: dict[str, list[ast.stmt]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,7 @@ from vitbench.measure.trained_metrics import trained_metrics
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import Ready, drive
+from vitbench.training.loop import Ready
 from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
 
@@ -40,23 +39,12 @@ def run(
     raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
     outcome, on_epoch = Outcome(), only_shows("progress", on_epoch)
-    conditions = Conditions(data_dir=data_dir, alone=alone, on_epoch=on_epoch)
+    conditions = Conditions(
+        data_dir=data_dir, alone=alone, on_epoch=on_epoch, start=start, on_state=on_state
+    )
+    perform = train.perform if case.task == TRAIN else getattr(case, case.task).perform
     with noted(outcome):
-        if case.task != TRAIN:
-            task = importlib.import_module(f"vitbench.tasks.{case.task}")
-            task.perform(case, outcome, conditions=conditions)
-        else:
-            drive(
-                train.steps(
-                    case,
-                    outcome,
-                    data_dir=data_dir,
-                    speed_reason=conditions.speed_reason,
-                    on_epoch=on_epoch,
-                    start=start,
-                    on_state=on_state,
-                )
-            )
+        perform(case, outcome, conditions=conditions)
     _add_metrics(case, outcome, names=metrics, data_dir=data_dir)
     return outcome
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vitbench.budgets import BUDGETS
-from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, TASKS, Case, Setting
+from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, Case, Setting
+from vitbench.configs.task import TASKS
 from vitbench.errors import InputError, nearest
 from vitbench.metrics import METRICS
 

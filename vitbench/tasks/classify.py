@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitbench.case import Case
-from vitbench.configs.classify import parse_classifier
+from vitbench.configs.classify import ClassifyConfig, parse_classifier
 from vitbench.data.imagenet import words
 from vitbench.data.stream import Stream, open_stream
 from vitbench.device import autocast, synchronize
@@ -43,8 +43,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     The model gets every image at its own size, and makes its input of it as it was trained to.
     raises: InputError for a classifier or images that cannot be had, or do not fit each other
     """
-    config = case.classify
-    assert config is not None
+    config: ClassifyConfig = case.classify
     source, name, weights = parse_classifier(config.model, setting="classify.model")
     stream = open_stream(case.data, folder=conditions.data_dir, held_out=source == TRAINED_HERE)
     request = Request(
@@ -101,8 +100,7 @@ def _classifier(model: ForeignModel, request: Request) -> nn.Module:
 
 def _templates(request: Request) -> str:
     """Return the set of templates, "auto" resolved by the model and the images."""
-    config = request.case.classify
-    assert config is not None
+    config: ClassifyConfig = request.case.classify
     if config.templates != "auto":
         return config.templates
     if config.model.startswith(f"{TRAINED_HERE}:"):
@@ -181,7 +179,6 @@ def _answer(
     on_epoch: Callable[[Standing], None] | None,
 ) -> Answers:
     device = case.compute.device
-    assert case.classify is not None
     indices, target, top, confidence, losses = [], [], [], [], []
     seconds: list[float] = []
     example, told = torch.empty(0), time.perf_counter()
@@ -242,8 +239,7 @@ def _metrics(answers: Answers, stream: Stream, *, speed_reason: str | None) -> d
 
 def _about(model: ForeignModel, example: Tensor, request: Request) -> dict[str, object]:
     """Say what was run: where the classifier is from, and what it is made of."""
-    config = request.case.classify
-    assert config is not None
+    config: ClassifyConfig = request.case.classify
     height, width = model.input_px
     head = (
         f"cosine to {len(request.class_names)} classes, {model.outputs} wide, "

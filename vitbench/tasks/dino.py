@@ -37,7 +37,6 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     validation images. The saved model's head is the classifier, or else the linear probe.
     raises: CollapsedError when DINO gave the same for every image
     """
-    assert case.dino is not None
     images = Images.of(case, data_dir=conditions.data_dir)
     seconds: list[float] = []
     model: ViT | None = None
@@ -129,7 +128,6 @@ def _classified(
     case: Case, images: Images, model: ViT | None, *, test: Tensor, probe: Probe
 ) -> Evaluation:
     """Classify the test images: by the head where it was trained, by the probe where not."""
-    assert case.dino is not None
     if model is not None:
         if case.dino.encoder != "supervised" and not case.dino.finetune:
             with torch.no_grad():

@@ -44,7 +44,6 @@ class Images:
     @classmethod
     def of(cls, case: Case, *, data_dir: Path | None) -> Images:
         """Load the case's images; raises InputError where too few are left for training."""
-        assert case.dino is not None
         train_split, test = (
             load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
         )
@@ -69,7 +68,6 @@ class Measurement:
     """Measures features of a case's images, on its device and in its precision."""
 
     def __init__(self, case: Case, images: Images) -> None:
-        assert case.dino is not None
         self._config, self._compute, self.images = case.dino, case.compute, images
 
     @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +50,8 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     nothing of it is kept on disk, so that it is never stale.
     raises: InputError for a model without attention to look at
     """
-    config = case.interpret
-    assert config is not None
-    trained = _train(dataclasses.replace(case, interpret=None), conditions=conditions)
+    config: InterpretConfig = case.interpret
+    trained = _train(case.without("interpret"), conditions=conditions)
     if trained.trained is None:
         raise InputError(
             "dino.encoder is 'pixels', which is no model to look at; expected dino, supervised or "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vitbench.case import Case
+from vitbench.configs.measure import MeasureConfig
 from vitbench.data.sources import load_split
 from vitbench.device import generator
 from vitbench.measure.affordable import estimate_batch
@@ -45,8 +46,8 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     what ratio is noise.
     raises: SkippedError for what this device cannot do, or not in the time allowed
     """
-    config, device = case.measure, case.compute.device
-    assert config is not None
+    config: MeasureConfig = case.measure
+    device = case.compute.device
     reference = open_reference(
         config.encoder, weights=config.weights, small=config.small, seed=case.seed, device=device
     )
@@ -123,8 +124,7 @@ def _images(case: Case, model: ForeignModel, variant: Variant, *, count: int) ->
 
 def _require_time(variant: Variant, reference: Reference, case: Case) -> None:
     """Skip a format that the device emulates so slowly that a batch would take too long."""
-    config = case.measure
-    assert config is not None
+    config: MeasureConfig = case.measure
     if config.compile or config.precision in ("fp32", "tf32"):
         return
     found = estimate_batch(
@@ -149,8 +149,8 @@ def _require_time(variant: Variant, reference: Reference, case: Case) -> None:
 
 def _time(variant: Variant, fp32: Variant, model: ForeignModel, case: Case) -> PairedLatency:
     """Time the variant and float32 in the same rounds."""
-    config, arms = case.measure, {}
-    assert config is not None
+    config: MeasureConfig = case.measure
+    arms = {}
     for name, each in (("fp32", fp32), ("variant", variant)):
         images = _images(case, model, each, count=config.batch_size)
         arms[name] = _step(each, images)
@@ -181,7 +181,6 @@ def _pictures(
     case: Case, model: ForeignModel, conditions: Conditions
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Return images of the test split, as the encoder wants them, their labels, the classes."""
-    assert case.measure is not None
     data = dataclasses.replace(case.data, test_images=case.measure.images)
     split = load_split(data, split="test", folder=conditions.data_dir)
     return model.preprocessing(split.images), split.labels, split.class_names
@@ -190,7 +189,6 @@ def _pictures(
 @torch.inference_mode()
 def _outputs(variant: Variant, pictures: Tensor, case: Case) -> Tensor:
     """Return the outputs for all pictures, (b, d) in float32 on the CPU."""
-    assert case.measure is not None
     batches = torch.split(pictures, case.measure.batch_size)
     given = (batch.to(case.compute.device, variant.input_dtype) for batch in batches)
     return torch.cat([variant.run(batch).float().cpu() for batch in given])

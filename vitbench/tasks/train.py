@@ -22,10 +22,10 @@ from vitbench.measure.flops import (
 )
 from vitbench.measure.memory import AddedMemory
 from vitbench.models.vit import build
-from vitbench.outcome import Outcome, Standing
+from vitbench.outcome import Conditions, Outcome, Standing
 from vitbench.records import Predictions, as_metrics
 from vitbench.training.evaluation import Evaluation, diagnose, evaluate
-from vitbench.training.loop import DivergedError, Ready, check_learned, training
+from vitbench.training.loop import DivergedError, Ready, check_learned, drive, training
 from vitbench.training.state import State
 from vitbench.training.step import Taken
 
@@ -33,6 +33,21 @@ EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
 DIAGNOSED_IMAGES = 64
 """Test images that a model is given for its diagnostics."""
+
+
+def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
+    """Train the case's model, test it, and fill the outcome."""
+    drive(
+        steps(
+            case,
+            outcome,
+            data_dir=conditions.data_dir,
+            speed_reason=conditions.speed_reason,
+            on_epoch=conditions.on_epoch,
+            start=conditions.start,
+            on_state=conditions.on_state,
+        )
+    )
 
 
 def steps(
