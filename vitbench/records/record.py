@@ -237,4 +237,5 @@ def json_schema() -> dict[str, Any]:
     record["properties"]["schema"] = {"const": SCHEMA}
     record["properties"]["digest"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     record["required"].append("schema")
-    return schema
+    plain: dict[str, Any] = json.loads(json.dumps(schema))  # a tuple is no JSON value
+    return plain
