@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from factories import make_record
+from factories import make_plan, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from vitbench.metrics import (
     kind_of_unit,
 )
 from vitbench.records import Metric, Record, as_metrics
+from vitbench.report.tables import build_tables, grid
 
 infos = st.sampled_from(list(METRICS))
 units = st.sampled_from(["", "%", "nats", "steps", "FLOP", "img/s", "s", "ms", "MiB", "px"])
@@ -124,3 +125,14 @@ def test_metrics_are_known_without_torch():
     """Collection checks names, and must not wait for torch."""
     code = "import sys, vitbench.study, vitbench.metrics; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@given(st.integers(1, 6))
+def test_a_value_without_an_interval_has_the_digits_of_its_metric(digits):
+    """One seed of a metric of one's own: 7.123457 with four digits is 7.123."""
+    metric = Metric(value=7.1234567, unit="px", digits=digits, label="shift")
+    plan = make_plan(arms=("a",), baseline="a", metrics=("own",), equal=(), margins={}, seeds=1)
+    (table,) = build_tables([make_record("a", plan=plan, metrics={"own": metric})])
+    heads, ((_, shown, *_),) = grid(table)
+    assert heads[1] == "shift px"
+    assert shown == f"{7.1234567:.{digits - 1}f}"

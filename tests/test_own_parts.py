@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,7 +116,8 @@ def records(folder: Path) -> list[dict]:
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
     """Run a verb of vitbench, which has not imported the study."""
-    return say(folder, sys.executable, "-m", "vitbench.cli", *arguments, code=code)
+    main = "import sys; from vitbench.cli import main; sys.exit(main())"
+    return say(folder, sys.executable, "-c", main, *arguments, code=code)
 
 
 def test_the_records_say_what_the_metrics_are(ran):
@@ -152,17 +154,12 @@ def test_table_report_export_and_compare_need_no_import(ran):
     (page,) = (folder / "page").glob("*.html")
     assert "mean confidence" in page.read_text()
     command(folder, "verify", "page", "results")
-    command(folder, "export", "results", "-o", "records.csv")
+    command(folder, "export", "csv", "results", "-o", "records.csv")
     assert "shift.by_px" in (folder / "records.csv").read_text().splitlines()[0]
-    command(folder, "compare", "results", say_copy(folder))
-
-
-def say_copy(folder: Path) -> str:
-    """Copy the results, as a later session would have made them again."""
-    import shutil
-
     shutil.copytree(folder / "results", folder / "again")
-    return "again"
+    compared = command(folder, "compare", "results", "again")
+    assert "mean confidence % ↑" in compared
+    assert "2 arms, 2 identical" in compared
 
 
 def test_a_record_is_run_again_with_the_file_that_registers_its_parts(ran):

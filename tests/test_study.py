@@ -16,7 +16,7 @@ from vitbench.case import SETTINGS, Case, times
 from vitbench.configs.model import ModelConfig
 from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
-from vitbench.study import ATTRIBUTE, Study
+from vitbench.study import ATTRIBUTE, NonInferiority, Study
 
 FACTORS = {
     "model.posemb": ["none", "learned1d", "rope2d"],
@@ -437,3 +437,20 @@ def test_settings_and_budgets_of_another_task_say_nothing():
     assert (cell.case.task, cell.case.measure.batch_size) == ("measure", 4)
     with pytest.raises(InputError, match=r"did you mean 'dino\.epochs'"):
         study.expand(budget="smoke", seeds=1, settings={"dino.epoch": 3})
+
+
+# margins with one side ----------------------------------------------------------------------
+
+
+def test_a_margin_with_one_side_is_kept_in_the_plan():
+    """The number stands among the margins, and the plan says of which only one side matters."""
+    study = make_study(margins={"test_accuracy": NonInferiority(0.5), "test_loss": 0.1})
+    (cell, *_) = study.expand(budget="quick", seeds=1)
+    assert cell.plan.margins == {"test_accuracy": 0.5, "test_loss": 0.1}
+    assert cell.plan.non_inferiority == ("test_accuracy",)
+
+
+def test_one_side_needs_a_direction():
+    """Of a metric of which neither direction is better, none is the worse side."""
+    with pytest.raises(InputError, match="margin of 'train_steps' is NonInferiority"):
+        make_study(margins={"train_steps": NonInferiority(1.0)})

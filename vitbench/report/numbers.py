@@ -26,14 +26,15 @@ def format_value(value: float, *, unit: str = "", digits: int = 3) -> str:
     return _sign(f"{value / scale:z.{decimals}f}{prefix}")
 
 
-def format_estimate(estimate: Estimate, *, unit: str = "") -> str:
+def format_estimate(estimate: Estimate, *, unit: str = "", digits: int = 3) -> str:
     """Write a mean with its half width to two significant digits: `81.90 ± 0.42`.
 
     Without an interval, or one of no width, the mean stands alone: nothing is ever ± 0.
+    digits: significant ones of a mean that stands alone
     """
     half_width = estimate.half_width
     if not half_width:
-        return format_value(estimate.mean, unit=unit)
+        return format_value(estimate.mean, unit=unit, digits=digits)
     scale, prefix, decimals = _layout(max(abs(estimate.mean), half_width), half_width=half_width)
     if decimals is None:
         return _sign(f"{estimate.mean:.15g} ± {half_width:.2g}")

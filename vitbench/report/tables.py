@@ -49,7 +49,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     cells = [f"{printable(row.arm)} ≠" if row.unequal else printable(row.arm)]
     if table.columns:
         first, entry = table.columns[0], row.entries[0]
-        cells.append(format_estimate(entry.estimate, unit=first.unit) if entry else NOTHING)
+        cells.append(_estimate(entry, first) if entry else NOTHING)
         cells.append(
             format_difference(row.comparison, better=first.better, unit=first.unit)
             if row.comparison
@@ -57,14 +57,18 @@ def _cells(row: Row, table: Table) -> list[str]:
         )
         cells.append(verdict(row, table))
         others = zip(table.columns[1:], row.entries[1:], strict=True)
-        cells.extend(_value(entry, unit=column.unit) for column, entry in others)
+        cells.extend(_value(entry, column) for column, entry in others)
     return [*cells, str(row.n) if row.n == table.seeds else f"{row.n} of {table.seeds}"]
 
 
-def _value(entry: Entry | None, *, unit: str) -> str:
+def _estimate(entry: Entry, column: Column) -> str:
+    return format_estimate(entry.estimate, unit=column.unit, digits=column.info.digits)
+
+
+def _value(entry: Entry | None, column: Column) -> str:
     if entry is None:
         return NOTHING
-    value = format_estimate(entry.estimate, unit=unit)
+    value = _estimate(entry, column)
     return value if entry.ratio is None else f"{value} ({format_ratio(entry.ratio)})"
 
 
