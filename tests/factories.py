@@ -8,22 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vitbench.case import Case, digest
+from vitbench.metrics import METRICS
 from vitbench.reading import Shelf
 from vitbench.records import Metric, Predictions, Record, Status, Store
 from vitbench.study import Plan
-
-UNITS: dict[str, tuple[str, Any]] = {
-    "test_accuracy": ("%", "higher"),
-    "test_loss": ("nats", "lower"),
-    "train_loss": ("nats", "lower"),
-    "train_images_per_second": ("img/s", "higher"),
-    "train_seconds": ("s", "lower"),
-    "train_steps": ("steps", "neither"),
-    "train_flops": ("FLOP", "lower"),
-    "forward_flops": ("FLOP", "lower"),
-    "parameters": ("", "lower"),
-    "peak_memory_mib": ("MiB", "lower"),
-}
 
 
 def make_plan(**changes: Any) -> Plan:
@@ -131,9 +119,10 @@ def make_shelf(
 def _metric(name: str, value: float | Metric | None) -> Metric:
     if isinstance(value, Metric):
         return value
-    unit, better = UNITS.get(name, ("", "neither"))
     reason = None if value is not None else "this machine does not tell"
-    return Metric(value=value, unit=unit, better=better, reason=reason)
+    if name in METRICS:
+        return Metric.of(name, reason or value)
+    return Metric(value=value, reason=reason)
 
 
 def _section(settings: Mapping[str, Any] | None, section: str) -> dict[str, Any]:

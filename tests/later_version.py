@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 
 from vitbench import load, load_model
-from vitbench.case import ALL_SETTINGS, SECTIONS, TASKS, Case
+from vitbench.case import ALL_SETTINGS, SECTIONS, Case
 from vitbench.cli import main
+from vitbench.configs.task import TASKS
 from vitbench.fingerprint import record_key
 from vitbench.records import Record, Store
 
@@ -47,7 +48,7 @@ def work(folder: Path) -> dict[str, object]:
     shutil.copytree(base, both)
     write_again(base, new, both)
     (record,) = (folder / "done/results").rglob("*.json")
-    cases = [Case(**{name: TASKS[name]()}) for name in TASKS]
+    cases = [Case(tasks=(TASKS[name](),)) for name in TASKS]
     return {
         "later": [path for path in ALL_SETTINGS if path.endswith(".later")],
         "sections": [*SECTIONS, *TASKS],

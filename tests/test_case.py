@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from strategies import cases, json_values, values
 
 from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case, digest, parse_setting, times
+from vitbench.case import SETTINGS, TASK_SETTINGS, Case, digest, parse_setting, times
 from vitbench.configs.checks import nearest_divisor
 from vitbench.configs.classify import TEMPLATE_SETS, ClassifyConfig
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.data import DataConfig
+from vitbench.configs.task import TASKS
 from vitbench.errors import InputError
 
 PATHS = st.sampled_from(list(SETTINGS))
@@ -109,7 +110,7 @@ def test_a_case_without_seed_or_budget_is_refused(field):
 def test_every_budget_gives_a_case(budget):
     """A budget's settings make a valid case of every task that can be written, on any data."""
     spend = BUDGETS[budget]
-    bases = [Case(budget=budget), *(Case(budget=budget, **{k: v()}) for k, v in TASKS.items())]
+    bases = [Case(budget=budget), *(Case(budget=budget, tasks=(v(),)) for v in TASKS.values())]
     for settings in (spend.settings, *({**spend.settings, **m} for m in (spend.real, spend.fine))):
         assert settings.keys() <= {path for base in bases for path in base.settings()}
         for base in bases:
@@ -401,7 +402,7 @@ def test_a_digest_refuses_what_is_not_finite(value):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_section_of_a_task_makes_it_the_case_s(task):
     """It is in the JSON, reads back, and no other task's is there."""
-    case = Case(**{task: TASKS[task]()})
+    case = Case(tasks=(TASKS[task](),))
     assert case.task == task
     assert case.to_json().keys() & TASKS.keys() == {task}
     assert Case.from_json(case.to_json()) == case
@@ -421,7 +422,7 @@ def test_a_model_that_is_looked_at_may_be_trained_without_labels():
 
 def test_a_case_is_one_task():
     """Two are refused by name, and a setting of another than the case's."""
-    with pytest.raises(InputError, match="one task; measure and dino are given"):
+    with pytest.raises(InputError, match="one task; dino and measure are given"):
         Case.of(settings={"measure.batch_size": 2, "dino.epochs": 3})
     with pytest.raises(InputError, match=r"dino.epochs is of another task; this case's is 'train'"):
         Case().replace({"dino.epochs": 3})

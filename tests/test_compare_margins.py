@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vitbench.compare.margins import Margin, find_margin, parse_margin
 from vitbench.errors import InputError
+from vitbench.metrics import METRICS
 
 sizes = st.floats(1e-3, 1e6)
 numbers = st.floats(0, 1e6)
@@ -50,13 +51,13 @@ def test_what_was_given_goes_before_the_studys_and_the_default():
     plan = make_plan(margins={"test_accuracy": 1.0})
     given_ = {"test_accuracy": Margin(value=0.5, relative=True)}
     found = [
-        find_margin(metric, unit=unit, plan=plan, given=chosen)
-        for metric, unit, chosen in [
-            ("test_accuracy", "%", given_),
-            ("test_accuracy", "%", {}),
-            ("train_seconds", "s", {}),
-            ("peak_memory_mib", "MiB", {}),
-            ("test_loss", "nats", {}),
+        find_margin(METRICS[metric], plan=plan, given=chosen)
+        for metric, chosen in [
+            ("test_accuracy", given_),
+            ("test_accuracy", {}),
+            ("train_seconds", {}),
+            ("peak_memory_mib", {}),
+            ("test_loss", {}),
         ]
     ]
     assert found == [

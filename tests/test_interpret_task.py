@@ -83,7 +83,6 @@ def test_data_without_masks_has_occlusion_scores_alone(monkeypatch):
     load = interpret.load_split
 
     def without(*arguments, **how):
-        import dataclasses
 
         return dataclasses.replace(load(*arguments, **how), masks=None)
 
@@ -132,7 +131,7 @@ def test_a_model_that_learned_without_labels_can_be_looked_at():
     assert Case.from_json(case.to_json()) == case
     outcome = run.run(case)
     assert (outcome.status, outcome.error) == ("ok", None)
-    alone = run.run(dataclasses.replace(case, interpret=None))
+    alone = run.run(case.without("interpret"))
     assert outcome.metrics["test_accuracy"] == alone.metrics["linear_accuracy"]
     assert outcome.metrics["average_precision"].value > 0
     random = tiny(**tiny_dino, dino__encoder="random", interpret__method="attribution")

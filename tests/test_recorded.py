@@ -21,11 +21,11 @@ from tiny import TINY
 from vitbench import InputError, folder
 from vitbench.case import (
     SECTIONS,
-    TASKS,
     Case,
     recorded_settings,
     settings_of_place,
 )
+from vitbench.configs.task import TASKS
 from vitbench.fingerprint import PACKAGE, record_key
 from vitbench.records import Store
 
@@ -95,7 +95,7 @@ def written(tmp_path) -> Path:
         for seed in range(2):
             store.write(make_record(arm, seed=seed, plan=make_plan(seeds=2)))
     for task in TASKS:
-        case = Case(**{task: TASKS[task]()}).to_json()
+        case = Case(tasks=(TASKS[task](),)).to_json()
         plan = make_plan(arms=("all",), baseline="all", varied=(), seeds=1)
         record = make_record("all", study=f"of-{task}", plan=plan)
         record.case.clear()
@@ -142,6 +142,6 @@ def test_what_an_earlier_version_wrote_is_read_by_every_command(written, tmp_pat
     assert len(pages) == 1 + len(TASKS), "one table a study"
     assert "6 arms, 6 identical" in found["compare"]["out"]
     assert set(found["frame"]) == {7}
-    cases_ = [Case(), *(Case(**{name: TASKS[name]()}) for name in TASKS)]
+    cases_ = [Case(), *(Case(tasks=(TASKS[name](),)) for name in TASKS)]
     assert found["keys"] == [record_key(case, study="s", version=1) for case in cases_]
     assert len({*found["keys"], found["changed"]}) == len(cases_) + 1

@@ -16,7 +16,7 @@ from vitbench.case import SETTINGS, Case, times
 from vitbench.configs.model import ModelConfig
 from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError
-from vitbench.study import ATTRIBUTE, Study
+from vitbench.study import ATTRIBUTE, NonInferiority, Study
 
 FACTORS = {
     "model.posemb": ["none", "learned1d", "rope2d"],
@@ -127,7 +127,9 @@ def test_arms_are_named_by_their_values(factors, names):
 
 def test_the_plan_says_what_a_table_needs():
     """Question, baseline, arms in order, what varies, metrics, margins and seeds."""
-    study = make_study(arms={"deep": {"model.depth": 9}}, note="Careful.", margins={"x": 0.5})
+    study = make_study(
+        arms={"deep": {"model.depth": 9}}, note="Careful.", margins={"test_loss": 0.5}
+    )
     for cell in study.expand(budget="quick", seeds=2):
         assert cell.plan.question == "Which?"
         assert cell.plan.baseline == "learned1d"
@@ -135,7 +137,7 @@ def test_the_plan_says_what_a_table_needs():
         assert cell.plan.varied == ("model.posemb", "model.depth")
         assert cell.plan.metrics == ("test_accuracy", "train_images_per_second", "parameters")
         assert cell.plan.equal == ("train_steps",)
-        assert cell.plan.margins == {"x": 0.5}
+        assert cell.plan.margins == {"test_loss": 0.5}
         assert cell.plan.seeds == 2
         assert cell.plan.note == "Careful."
         assert (cell.study, cell.version) == ("posemb", 1)
@@ -332,7 +334,10 @@ def test_an_arm_is_a_file_name_or_refused(name):
             {"margins": {"test_accuracy": -1.0}},
             "margin of 'test_accuracy' is -1.0; expected 0 or more",
         ),
-        ({"margins": {"x": float("nan")}}, "margin of 'x' is nan; expected 0 or more"),
+        (
+            {"margins": {"test_loss": float("nan")}},
+            "margin of 'test_loss' is nan; expected 0 or more",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_refused(changes, message):
@@ -432,3 +437,20 @@ def test_settings_and_budgets_of_another_task_say_nothing():
     assert (cell.case.task, cell.case.measure.batch_size) == ("measure", 4)
     with pytest.raises(InputError, match=r"did you mean 'dino\.epochs'"):
         study.expand(budget="smoke", seeds=1, settings={"dino.epoch": 3})
+
+
+# margins with one side ----------------------------------------------------------------------
+
+
+def test_a_margin_with_one_side_is_kept_in_the_plan():
+    """The number stands among the margins, and the plan says of which only one side matters."""
+    study = make_study(margins={"test_accuracy": NonInferiority(0.5), "test_loss": 0.1})
+    (cell, *_) = study.expand(budget="quick", seeds=1)
+    assert cell.plan.margins == {"test_accuracy": 0.5, "test_loss": 0.1}
+    assert cell.plan.non_inferiority == ("test_accuracy",)
+
+
+def test_one_side_needs_a_direction():
+    """Of a metric of which neither direction is better, none is the worse side."""
+    with pytest.raises(InputError, match="margin of 'train_steps' is NonInferiority"):
+        make_study(margins={"train_steps": NonInferiority(1.0)})

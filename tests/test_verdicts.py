@@ -364,3 +364,89 @@ def test_statistics_import_without_scipy_or_torch():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# margins with one side ----------------------------------------------------------------------
+
+
+@given(families(min_seeds=2), st.sampled_from([0.5, 5.0, 50.0]), direction)
+def test_a_one_sided_verdict_never_contradicts_its_interval(family, margin, better):
+    """Non-inferior has its worse end inside the margin, better on the better side of 0."""
+    compared = compare_arms(family, margin=margin, better=better, one_sided=True)
+    for found in compared.values():
+        assert found.one_sided
+        assert found.verdict not in ("equivalent", "differs")
+        if found.difference.interval is None or found.verdict == "identical":
+            continue
+        low, high = found.difference.interval
+        worst, best = (low, high) if better == "higher" else (-high, -low)
+        expected = {
+            "better": worst > 0,
+            "non-inferior": worst >= -margin,
+            "worse": best < 0 and worst < -margin,
+            "inconclusive": worst <= 0 <= best or worst < -margin,
+        }
+        assert expected[found.verdict], found
+
+
+@given(families(min_seeds=2), st.sampled_from([0.5, 5.0, 50.0]), direction)
+def test_one_side_proves_what_two_sides_prove(family, margin, better):
+    """What is better stays so; what is equivalent is non-inferior or better: it asks for less."""
+    two = compare_arms(family, margin=margin, better=better)
+    one = compare_arms(family, margin=margin, better=better, one_sided=True)
+    for arm, found in two.items():
+        if found.verdict in ("better", "identical"):
+            assert one[arm].verdict == found.verdict
+        if found.verdict == "equivalent":
+            assert one[arm].verdict in ("non-inferior", "better")
+        if one[arm].verdict == "worse":
+            assert found.verdict == "worse"
+
+
+@given(families(min_seeds=2), st.sampled_from([0.5, 5.0]))
+def test_the_better_direction_is_only_a_sign(family, margin):
+    """Lower is better of values as higher is of their negatives."""
+    turned = {
+        arm: ([-v for v in ours], [-v for v in theirs]) for arm, (ours, theirs) in family.items()
+    }
+    higher = compare_arms(family, margin=margin, better="higher", one_sided=True)
+    lower = compare_arms(turned, margin=margin, better="lower", one_sided=True)
+    assert [c.verdict for c in higher.values()] == [c.verdict for c in lower.values()]
+
+
+def test_an_arm_that_is_worse_by_the_margin_is_rarely_non_inferior():
+    """In a family of four, at most 5 % of studies say it of any; nearly all of what is better is found."""
+    chance = np.random.default_rng(0)
+    studies, wrong = 2000, 0
+    for _ in range(studies):
+        baseline = chance.normal(size=5)
+        family = {f"a{i}": (baseline + chance.normal(-1.0, 1.0, 5), baseline) for i in range(4)}
+        found = compare_arms(family, margin=1.0, better="higher", one_sided=True)
+        wrong += any(c.verdict in ("non-inferior", "better") for c in found.values())
+    assert wrong / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_the_power_of_one_side_is_what_is_found():
+    """Of sides that do not differ, the stated share is non-inferior or better."""
+    chance = np.random.default_rng(1)
+    differences = chance.normal(0.0, 1.0, (4000, 6))
+    differences = (differences - differences.mean(axis=1, keepdims=True)) / differences.std(
+        axis=1, ddof=1, keepdims=True
+    )
+    (stated,) = {
+        round(
+            compare_arms({"a": (row, np.zeros(6))}, margin=1.0, better="higher", one_sided=True)[
+                "a"
+            ].power.equivalent,
+            6,
+        )
+        for row in differences[:3]
+    }
+    found = [
+        compare_arms({"a": (row, np.zeros(6))}, margin=1.0, better="higher", one_sided=True)[
+            "a"
+        ].verdict
+        for row in chance.normal(0.0, 1.0, (4000, 6))
+    ]
+    share = np.mean([verdict in ("non-inferior", "better") for verdict in found])
+    assert abs(share - stated) < 0.03

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitbench.case import Case, times
     from vitbench.checkpoint import load_model
+    from vitbench.configs.task import TASKS, Task
     from vitbench.errors import InputError
     from vitbench.exchange.frame import load
+    from vitbench.metrics import METRICS
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
-    from vitbench.study import Study
+    from vitbench.study import NonInferiority, Study
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Case": "case",
     "times": "case",
+    "NonInferiority": "study",
+    "TASKS": "configs.task",
+    "Task": "configs.task",
     "Study": "study",
     "Record": "records",
     "Store": "records",
@@ -30,6 +35,7 @@ _HOME = {
     "load_model": "checkpoint",
     "AUGMENTATIONS": "registry",
     "DATASETS": "registry",
+    "METRICS": "metrics",
     "MODELS": "registry",
     "POSEMBS": "registry",
 }
@@ -37,13 +43,17 @@ _HOME = {
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "METRICS",
     "MODELS",
     "POSEMBS",
+    "TASKS",
     "Case",
     "InputError",
+    "NonInferiority",
     "Record",
     "Store",
     "Study",
+    "Task",
     "load",
     "load_model",
     "times",

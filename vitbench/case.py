@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
-import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,14 +17,11 @@ import msgspec
 
 from vitbench.budgets import BUDGETS
 from vitbench.configs.checks import nearest_divisor, one_of, require
-from vitbench.configs.classify import ClassifyConfig
 from vitbench.configs.compute import ComputeConfig
 from vitbench.configs.data import DataConfig
-from vitbench.configs.dino import DinoConfig
-from vitbench.configs.interpret import InterpretConfig
-from vitbench.configs.measure import MeasureConfig
 from vitbench.configs.model import ModelConfig
 from vitbench.configs.recorded import check_layout, default_settings, flatten
+from vitbench.configs.task import TASKS, Task, register_own, settings_of
 from vitbench.configs.train import TrainConfig
 from vitbench.errors import InputError, UnknownPartError, nearest
 
@@ -40,28 +37,27 @@ class Case:
     """The complete description of one run: frozen, hashable, and a JSON value.
 
     An arm of a study is a case without its seed. Where the run is not the supervised training
-    of a model, one more section says what it is; it names the case's `task`. `dino` beside
-    `interpret` says how the model is trained that is then looked at.
+    of a model, one more section says what it is (`tasks`); it names the case's `task`. `dino`
+    beside `interpret` says how the model is trained that is then looked at. A section is an
+    attribute, `case.dino`, which is None where the case has none.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    measure: MeasureConfig | None = None
-    classify: ClassifyConfig | None = None
-    dino: DinoConfig | None = None
-    interpret: InterpretConfig | None = None
+    tasks: tuple[Task, ...] = ()
     seed: int = 0
     budget: str = "quick"
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed is {self.seed}; expected 0 or more")
         require(self.budget in BUDGETS, one_of("budget", self.budget, list(BUDGETS)))
-        tasks = [task for task in TASKS if getattr(self, task) is not None]
+        object.__setattr__(self, "tasks", tuple(sorted(self.tasks, key=lambda t: t.section)))
+        names = [task.section for task in self.tasks]
         require(
-            len(tasks) < 2 or tasks == ["dino", "interpret"],
-            f"a case is one task; {' and '.join(tasks)} are given",
+            len(names) < 2 or any(set(names) == {t.section, *t.beside} for t in self.tasks),
+            f"a case is one task; {' and '.join(names)} are given",
         )
         for path, value in self.settings().items():
             for number in value if isinstance(value, tuple) else (value,):
@@ -82,8 +78,8 @@ class Case:
         3
         """
         sections = {path.partition(".")[0] for path in settings}
-        tasks = {name: config() for name, config in TASKS.items() if name in sections}
-        return cls(**tasks).replace({"model.name": model, "data.dataset": dataset, **settings})
+        tasks = tuple(config() for name, config in TASKS.items() if name in sections)
+        return cls(tasks=tasks).replace({"model.name": model, "data.dataset": dataset, **settings})
 
     def replace(self, settings: Mapping[str, Setting]) -> Case:
         """Return a copy with dotted settings changed, all at once.
@@ -106,21 +102,34 @@ class Case:
             section: dataclasses.replace(getattr(self, section), **values)
             for section, values in sections.items()
         }
-        return dataclasses.replace(self, **changes)
+        tasks = tuple(changes.pop(task.section, task) for task in self.tasks)
+        return dataclasses.replace(self, **changes, tasks=tasks)
 
     def get(self, path: str) -> Any:
         """Return the value at a dotted path, `case.get("model.patch")`; None for another task's."""
         section, name = _split(path)
         return getattr(getattr(self, section), name, None)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return the section of a task, or None where the case has none."""
+        if name not in TASKS:
+            raise AttributeError(f"a case has no {name!r}", name=name, obj=self)
+        return next((task for task in self.tasks if task.section == name), None)
+
+    def without(self, section: str) -> Case:
+        """Return the case without the section of a task."""
+        tasks = tuple(task for task in self.tasks if task.section != section)
+        return dataclasses.replace(self, tasks=tasks)
+
     @property
     def task(self) -> str:
-        """What is done: "train", or the name of the section that says otherwise, the last one."""
-        return next((task for task in reversed(TASKS) if getattr(self, task) is not None), TRAIN)
+        """What is done: "train", or the name of the section that says otherwise."""
+        names = {task.section for task in self.tasks}
+        return next((t.section for t in self.tasks if names <= {t.section, *t.beside}), TRAIN)
 
     def settings(self) -> dict[str, Any]:
         """Return every dotted setting that the case has, those of other tasks left out."""
-        sections = [*SECTIONS, *(task for task in TASKS if getattr(self, task) is not None)]
+        sections = [*SECTIONS, *(task.section for task in self.tasks)]
         return {
             f"{section}.{name}": value
             for section in sections
@@ -129,8 +138,10 @@ class Case:
 
     def to_json(self) -> dict[str, Any]:
         """Return the case as a JSON value, defaults included, other tasks left out."""
-        value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {name: part for name, part in value.items() if part is not None}
+        sections = [*SECTIONS, *(task.section for task in self.tasks)]
+        value = {name: dataclasses.asdict(getattr(self, name)) for name in sections}
+        found: dict[str, Any] = json.loads(json.dumps(value))
+        return {**found, "seed": self.seed, "budget": self.budget}
 
     def changed_settings(self) -> dict[str, Any]:
         """Return every dotted setting that does not have its default, as JSON values.
@@ -149,12 +160,15 @@ class Case:
             is missing
         """
         check_layout(value, sections={**SECTIONS, **TASKS}, fields=("seed", "budget"))
-        sections: dict[str, Any] = {}
+        sections: dict[str, Any] = {name: {} for name in TASKS if name in value}
         for path, setting in recorded_settings(value).items():
             section, name = _split(path)
             sections.setdefault(section, {})[name] = setting
         try:
-            return msgspec.convert({**value, **sections}, cls)
+            names = [name for name in TASKS if name in sections]
+            types = msgspec.defstruct("Tasks", [(name, TASKS[name]) for name in names])
+            tasks = msgspec.structs.astuple(msgspec.convert(sections, types))
+            return msgspec.convert({**value, **sections, "tasks": tasks}, cls)
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, UnknownPartError):
                 raise error.__cause__ from None
@@ -188,31 +202,22 @@ TRAIN = "train"
 """The task of a case that has no section of another."""
 
 
-def _paths(sections: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": annotation
-        for section, config in sections.items()
-        for name, annotation in typing.get_type_hints(config).items()
-        if typing.get_origin(annotation) is not typing.ClassVar
-    }
-
-
 _FIELDS = typing.get_type_hints(Case)
 SECTIONS: dict[str, Any] = {
     name: config for name, config in _FIELDS.items() if dataclasses.is_dataclass(config)
 }
 """The sections that every case has, with their types."""
-TASKS: dict[str, Any] = {
-    name: typing.get_args(annotation)[0]
-    for name, annotation in _FIELDS.items()
-    if isinstance(annotation, types.UnionType)
+TASKS.taken = frozenset({*dir(Case), *_FIELDS})
+register_own()
+SETTINGS = {
+    path: annotation
+    for name, config in SECTIONS.items()
+    for path, annotation in settings_of(name, config).items()
 }
-"""The sections that say what is done where it is not training, with their types."""
-SETTINGS = _paths(SECTIONS)
 """Every dotted path that every case has, with its type."""
-TASK_SETTINGS = _paths(TASKS)
-"""Every dotted path of a task's section, with its type."""
-ALL_SETTINGS = {**SETTINGS, **TASK_SETTINGS}
+TASK_SETTINGS = TASKS.settings
+"""Every dotted path of a task's section, with its type; more where a task is registered."""
+ALL_SETTINGS = ChainMap(TASK_SETTINGS, SETTINGS)
 
 
 def recorded_settings(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from vitbench.case import TASK_SETTINGS, TASKS, TRAIN, Case, digest
+from vitbench.case import TASK_SETTINGS, TRAIN, Case, digest
+from vitbench.configs.task import TASKS
 from vitbench.errors import InputError
+from vitbench.metrics import METRICS
 from vitbench.records import Record
 from vitbench.registry import OF_ONE_TASK, REGISTRIES, registrations
 
@@ -48,7 +51,7 @@ def record_key(case: Case, *, study: str, version: int) -> str:
         {
             "study": study,
             "version": version,
-            "tasks": [task for task in TASKS if task in case.to_json()],
+            "tasks": [task.section for task in case.tasks],
             "case": case.changed_settings(),
             "seed": case.seed,
             "budget": case.budget,
@@ -80,30 +83,39 @@ def _hash_file(file: Path, size: int, changed_ns: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def code_fingerprint(case: Case, *, study_file: Path | None) -> str:
+def code_fingerprint(case: Case, *, study_file: Path | None, metrics: Sequence[str] = ()) -> str:
     """Hash the syntax trees of the code that a case's result depends on.
 
     That is the file of its task and all that it imports, directly or not. Docstrings, comments and layout do not count. Nor do parts registered under a name
     that the case does not use: a new position embedding leaves the records of the others
     valid. Nor do imports that nothing else needs, nor `Study(…)` declarations, whose content
     is in the case. A part of one's own counts with the file that registers it.
+
+    metrics: names, of which those that are functions count as parts
     """
     trains = [PACKAGE / "run.py"] if case.task == TRAIN else []  # it drives trainings, fused too
-    files = _imported([PACKAGE / "tasks" / f"{case.task}.py", *trains])
-    own = {Path(file).resolve() for file in own_files(case)}
+    own = {Path(file).resolve() for file in own_files(case, metrics=metrics)}
+    own_task = TASKS.file(case.task)
+    task = [PACKAGE / "tasks" / f"{case.task}.py"] if own_task is None else _uses(own_task)
+    files = _imported([*task, *trains])
+    if any(METRICS.file(name) for name in metrics):
+        files += _imported([PACKAGE / "measure" / "trained_metrics.py"])
     files += [study_file] if study_file else []
     files += sorted(own - {file.resolve() for file in files})
-    kept = _reached([_parse(file).body for file in files], case)
+    kept = _reached([_parse(file).body for file in dict.fromkeys(files)], case, metrics=metrics)
     return digest([_dump(node) for body in kept for node in _without_idle_imports(body)])
 
 
-def own_files(case: Case) -> list[str]:
+def own_files(case: Case, *, metrics: Iterable[str] = ()) -> list[str]:
     """Name the files in which those of a case's parts are registered that are not vitbench's.
 
     Those below the present folder are named from there.
+    metrics: names, whose functions are parts, too
     """
     names = _strings(case.to_json())
     files = {registry.file(name) for registry in (*REGISTRIES, *OF_ONE_TASK) for name in names}
+    files |= {TASKS.file(task.section) for task in case.tasks}
+    files |= {METRICS.file(name) for name in metrics}
     here = Path.cwd()
     return sorted(
         str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files if file
@@ -116,7 +128,8 @@ def is_current(record: Record, *, study_file: Path | None) -> bool:
         case = Case.from_json(record.case)
     except InputError:
         return False
-    return record.code == code_fingerprint(case, study_file=study_file)
+    metrics = record.plan.named_metrics
+    return record.code == code_fingerprint(case, study_file=study_file, metrics=metrics)
 
 
 def _imported(files: list[Path]) -> list[Path]:
@@ -130,6 +143,11 @@ def _imported(files: list[Path]) -> list[Path]:
             found.add(file)
             todo += map(_file, _modules(_parse(file)))
     return sorted(found)
+
+
+def _uses(file: Path) -> list[Path]:
+    """Return the files of vitbench that a file imports."""
+    return [_file(name) for name in _modules(_parse(file)) if name.startswith(f"{PACKAGE.name}.")]
 
 
 def _python_files(path: Path) -> list[Path]:
@@ -189,9 +207,12 @@ def _declares_study(node: ast.stmt) -> bool:
     )
 
 
-def _reached(files: list[list[ast.stmt]], case: Case) -> list[list[ast.stmt]]:
-    """Leave out the registered parts that nothing of the case reaches."""
+def _reached(
+    files: list[list[ast.stmt]], case: Case, *, metrics: Sequence[str]
+) -> list[list[ast.stmt]]:
+    """Leave out the registered parts that nothing of the case, or of these metrics, reaches."""
     used = {variable: _strings(case.get(path)) for variable, path in NAMED.items()}
+    used |= {"METRICS": list(metrics), "TASKS": [task.section for task in case.tasks]}
     anywhere = _strings(case.to_json())  # for a registry that a module gave another name
     statements = [node for body in files for node in body]
     unused: dict[str, list[ast.stmt]] = {}

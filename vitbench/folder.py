@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from vitbench import checkpoint, device
-from vitbench.case import SETTINGS, TASK_SETTINGS, TASKS, Case
+from vitbench.case import SETTINGS, TASK_SETTINGS, Case
+from vitbench.configs.task import TASKS
 from vitbench.environment import describe
 from vitbench.errors import InputError, nearest
 from vitbench.fingerprint import code_fingerprint, own_files
@@ -93,7 +94,7 @@ def describe_case(name: str, *, budget: str, seed: int, settings: dict[str, obje
     given = sorted(settings.keys() & TASK_SETTINGS.keys())
     if others := [path for path in given if not path.startswith(f"{UNLABELLED}.")]:
         raise InputError(f"{others[0]} says nothing to a training; {nearest(others[0], SETTINGS)}")
-    base = Case(**{UNLABELLED: TASKS[UNLABELLED]()}) if given else Case()
+    base = Case(tasks=(TASKS[UNLABELLED](),)) if given else Case()
     (cell,) = _study(name, base).expand(budget=budget, seeds=1, settings=settings)
     return dataclasses.replace(cell, case=dataclasses.replace(cell.case, seed=seed))
 

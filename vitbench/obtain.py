@@ -123,7 +123,8 @@ def obtain_seeds(
         threads=device.threads(),
         workers=workers,
     )
-    code = code_fingerprint(cells[0].case, study_file=study_file)
+    metrics = cells[0].plan.named_metrics
+    code = code_fingerprint(cells[0].case, study_file=study_file, metrics=metrics)
     obtained: dict[str, Obtained] = {}
     missing: dict[str, tuple[Cell, Record | None]] = {}
     for cell in cells:
@@ -216,7 +217,11 @@ def make_record(cell: Cell, ran: Ran, *, code: str, environment: dict[str, Any])
         environment={
             **found,
             "flags": flags(found),
-            **({"imports": imports} if (imports := own_files(cell.case)) else {}),
+            **(
+                {"imports": imports}
+                if (imports := own_files(cell.case, metrics=cell.plan.named_metrics))
+                else {}
+            ),
         },
         started=ran.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         duration_s=round(ran.duration_s, 3),
@@ -287,6 +292,7 @@ def _runs(
             data_dir=data_dir,
             alone=alone,
             on_epoch=None if on_epoch is None else partial(on_epoch, cell),
+            metrics=cell.plan.named_metrics,
         )
         spent = time.perf_counter() - clock
         around = load(before, read_cpu_time())
@@ -303,7 +309,8 @@ def _fused_runs(
         if on_epoch is not None:
             on_epoch(by_case[case], progress)
 
-    outcomes = run_fused(list(by_case), data_dir=data_dir, on_epoch=heard)
+    metrics = cells[0].plan.named_metrics
+    outcomes = run_fused(list(by_case), data_dir=data_dir, on_epoch=heard, metrics=metrics)
     share = (time.perf_counter() - clock) / len(cells)
     seeds = {"fused_seeds": [case.seed for case in by_case]}
     for cell, outcome in zip(cells, outcomes, strict=True):

@@ -13,7 +13,7 @@ from vitbench.checkpoint import Checkpoint
 from vitbench.errors import InputError, first_line, in_a_line
 from vitbench.records import Metric, Predictions, Status
 from vitbench.training.loop import Curves, DivergedError, Samples, TimeLimitError
-from vitbench.training.state import DamagedStateError
+from vitbench.training.state import DamagedStateError, State
 
 
 class Standing(Protocol):
@@ -60,11 +60,14 @@ class Conditions:
     data_dir: where datasets lie; None for the default
     alone: False when other cases run beside it; then its speed is not reported
     on_epoch: what is told how far it is
+    start, on_state: where to go on, and what is told where that is after every epoch
     """
 
     data_dir: Path | None = None
     alone: bool = True
     on_epoch: Callable[[Standing], None] | None = None
+    start: State | None = None
+    on_state: Callable[[State], None] | None = None
 
     @property
     def speed_reason(self) -> str | None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from vitbench.case import TRAIN, Case
 from vitbench.display import only_shows
+from vitbench.measure.trained_metrics import trained_metrics
 from vitbench.outcome import Conditions, Outcome, Standing, noted
 from vitbench.tasks import train
 from vitbench.training.fused import CannotFuseError, FusedSteps
-from vitbench.training.loop import Ready, drive
+from vitbench.training.loop import Ready
 from vitbench.training.state import State
 from vitbench.training.step import Step, Taken
 
@@ -26,6 +26,7 @@ def run(
     on_epoch: Callable[[Standing], None] | None = None,
     start: State | None = None,
     on_state: Callable[[State], None] | None = None,
+    metrics: Iterable[str] = (),
 ) -> Outcome:
     """Run a case whose device and precision are resolved.
 
@@ -33,28 +34,33 @@ def run(
     alone: False when other cases run beside it; then its speed is not reported
     on_epoch: is told how far it is; an exception of it is a warning, and nothing more
     start, on_state: where to go on, and what is told where that is after every epoch
+    metrics: names; those that are functions of the trained model are calculated
     returns: an outcome, also for a case that failed
     raises: InputError for what the user can mend, DamagedStateError for a wrong `start`
     """
     outcome, on_epoch = Outcome(), only_shows("progress", on_epoch)
-    conditions = Conditions(data_dir=data_dir, alone=alone, on_epoch=on_epoch)
+    conditions = Conditions(
+        data_dir=data_dir, alone=alone, on_epoch=on_epoch, start=start, on_state=on_state
+    )
+    perform = train.perform if case.task == TRAIN else getattr(case, case.task).perform
     with noted(outcome):
-        if case.task != TRAIN:
-            task = importlib.import_module(f"vitbench.tasks.{case.task}")
-            task.perform(case, outcome, conditions=conditions)
-        else:
-            drive(
-                train.steps(
-                    case,
-                    outcome,
-                    data_dir=data_dir,
-                    speed_reason=conditions.speed_reason,
-                    on_epoch=on_epoch,
-                    start=start,
-                    on_state=on_state,
-                )
-            )
+        perform(case, outcome, conditions=conditions)
+    _add_metrics(case, outcome, names=metrics, data_dir=data_dir)
     return outcome
+
+
+def _add_metrics(
+    case: Case, outcome: Outcome, *, names: Iterable[str], data_dir: Path | None
+) -> None:
+    """Add the metrics that are functions of what was trained, where the case ended well."""
+    if outcome.status == "ok":
+        outcome.metrics |= trained_metrics(
+            names,
+            case=case,
+            trained=outcome.trained,
+            predictions=outcome.predictions,
+            data_dir=data_dir,
+        )
 
 
 def run_fused(
@@ -62,6 +68,7 @@ def run_fused(
     *,
     data_dir: Path | None = None,
     on_epoch: Callable[[Case, Standing], None] | None = None,
+    metrics: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run cases that are the same but for their seed, with their models trained as one.
 
@@ -109,8 +116,9 @@ def run_fused(
             raise CannotFuseError(f"{type(error).__name__}: {first_line}") from error
         for place, taken in zip(places, results, strict=True):
             go_on(place, taken)
-    for outcome in outcomes:
+    for case, outcome in zip(cases, outcomes, strict=True):
         outcome.curves.images_per_second.clear()
+        _add_metrics(case, outcome, names=metrics, data_dir=data_dir)
     return outcomes
 
 

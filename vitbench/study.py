@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vitbench.budgets import BUDGETS
-from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, TASKS, Case, Setting
+from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, Case, Setting
+from vitbench.configs.task import TASKS
 from vitbench.errors import InputError, nearest
+from vitbench.metrics import METRICS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +31,7 @@ class Plan:
     varied: dotted settings in which the arms differ
     seeds: how many each arm was to have
     margins: metric -> largest difference that does not matter, in the metric's unit
+    non_inferiority: metrics in which only to be worse by more than the margin matters
     """
 
     question: str
@@ -40,6 +43,26 @@ class Plan:
     margins: dict[str, float]
     seeds: int
     note: str | None = None
+    non_inferiority: tuple[str, ...] = ()
+
+    @property
+    def named_metrics(self) -> tuple[str, ...]:
+        """Every metric that the study names."""
+        return tuple(dict.fromkeys((*self.metrics, *self.equal, *self.margins)))
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """A margin with one side: only to be worse by more matters.
+
+    margin: in the metric's unit, 0 or more
+
+    >>> Study("half", base=Case(), arms={"full": {}, "half": {"model.depth": 2}}, baseline="full",
+    ...       margins={"test_accuracy": NonInferiority(1.0)}).margins
+    {'test_accuracy': 1.0}
+    """
+
+    margin: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +96,8 @@ class Study:
     baseline: the arm that the others are compared with: its name, or its settings
     metrics: names in the order of the table's columns, the first decides the order of rows
     equal: metrics that the arms should agree in; a table says where they do not
-    margins: metric -> largest difference that does not matter, in the metric's unit
+    margins: metric -> largest difference that does not matter, in the metric's unit, or
+        `NonInferiority(…)` where only to be worse by more matters
     question: one sentence; the docstring of the study's module where it is not given
     note: a sentence printed under every table
     version: raise it to make all records of the study stale
@@ -96,7 +120,7 @@ class Study:
         arms: Mapping[str, Mapping[str, Setting]] | None = None,
         metrics: Sequence[str] = ("test_accuracy", "train_images_per_second", "parameters"),
         equal: Sequence[str] = ("train_steps",),
-        margins: Mapping[str, float] = DEFAULT_MARGINS,
+        margins: Mapping[str, float | NonInferiority] = DEFAULT_MARGINS,
         question: str | None = None,
         note: str | None = None,
         version: int = 1,
@@ -113,15 +137,13 @@ class Study:
             self.arms[arm] = settings
         if not self.arms:
             raise InputError(f"study {name!r} has no arms; give factors or arms")
-        for metric, margin in margins.items():
-            if not 0 <= margin < math.inf:
-                raise InputError(
-                    f"study {name!r}: margin of {metric!r} is {margin}; expected 0 or more"
-                )
+        for setting, named in (("metrics", metrics), ("equal", equal), ("margins", margins)):
+            for metric in named:
+                self._check_metric(metric, setting=setting)
+        self.margins, self.non_inferiority = self._split_margins(margins)
         self.baseline = self._baseline(baseline)
         self.metrics = tuple(metrics)
         self.equal = tuple(equal)
-        self.margins = dict(margins)
         self.question = question
         self.note = note
         self.version = version
@@ -152,6 +174,34 @@ class Study:
                 raise InputError(
                     f"study {self.name!r}: unknown setting {path!r}; {nearest(path, ALL_SETTINGS)}"
                 )
+
+    def _split_margins(
+        self, given: Mapping[str, float | NonInferiority]
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Return all margins, and the metrics of those with one side; refuse what cannot be one."""
+        one_sided = tuple(m for m, each in given.items() if isinstance(each, NonInferiority))
+        margins = {
+            metric: each.margin if isinstance(each, NonInferiority) else each
+            for metric, each in given.items()
+        }
+        for metric, margin in margins.items():
+            if not 0 <= margin < math.inf:
+                raise InputError(
+                    f"study {self.name!r}: margin of {metric!r} is {margin}; expected 0 or more"
+                )
+        for metric in one_sided:
+            if METRICS[metric].better == "neither":
+                raise InputError(
+                    f"study {self.name!r}: margin of {metric!r} is NonInferiority, but neither of "
+                    "its directions is better; expected a number"
+                )
+        return margins, one_sided
+
+    def _check_metric(self, metric: str, *, setting: str) -> None:
+        try:
+            METRICS.check(metric)
+        except InputError as error:
+            raise InputError(f"study {self.name!r}: {setting}: {error}") from error
 
     def _baseline(self, given: str | Mapping[str, Setting]) -> str:
         if isinstance(given, str) and given in self.arms:
@@ -204,6 +254,7 @@ class Study:
             metrics=self.metrics,
             equal=self.equal,
             margins=self.margins,
+            non_inferiority=self.non_inferiority,
             seeds=seeds,
             note=self.note,
         )

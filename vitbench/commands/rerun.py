@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vitbench import units
 from vitbench.commands.exit_codes import DAMAGED, FINE, FOUND
 from vitbench.commands.imports import add_imports, do_imports
 from vitbench.errors import InputError
+from vitbench.metrics import METRICS
 
 
 def add(verbs: Any) -> None:
@@ -44,15 +44,20 @@ def _rerun(options: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(f"{options.record}: {error}") from error
     data_dir = Path(options.data_dir) if options.data_dir else None
-    case = with_parts(
-        lambda: Case.from_json(record.case), files=record.environment.get("imports", ())
-    )
-    case = device.resolve(case)
+
+    def read_case() -> Case:
+        for name, metric in record.metrics.items():
+            if metric.kind is not None:  # which vitbench's own metrics do not say
+                METRICS.check(name)
+        return Case.from_json(record.case)
+
+    case = device.resolve(with_parts(read_case, files=record.environment.get("imports", ())))
+    metrics = [name for name in record.plan.named_metrics if name in METRICS]
     if seeds := record.environment.get("fused_seeds"):
         cases = [dataclasses.replace(case, seed=seed) for seed in seeds]
-        outcome = run_fused(cases, data_dir=data_dir)[cases.index(case)]
+        outcome = run_fused(cases, data_dir=data_dir, metrics=metrics)[cases.index(case)]
     else:
-        outcome = run(case, data_dir=data_dir)
+        outcome = run(case, data_dir=data_dir, metrics=metrics)
     print(f"status {record.status} → {outcome.status}  {outcome.error or ''}".rstrip())
     differing = record.status != outcome.status
     for name in dict.fromkeys([*record.metrics, *outcome.metrics]):
@@ -60,7 +65,7 @@ def _rerun(options: argparse.Namespace) -> int:
         old, new = (metric.value if metric else None for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.unit in units.MEASURED:
+        elif old and new and after and after.info(name).is_measured:
             said = f"measured, {new / old:.2f}×"
         else:
             said, differing = "differs", True

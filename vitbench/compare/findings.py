@@ -6,17 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from vitbench import units
 from vitbench.compare.by_image import Images
 from vitbench.compare.margins import DRIFT_PERCENT, SCALE_PERCENT, Margin, find_margin
 from vitbench.compare.matching import Match, Place, newest
 from vitbench.compare.measured import Measured
 from vitbench.compare.rounds import Rounds, compare_rounds, find_rounds
 from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
+from vitbench.metrics import Direction, MetricInfo
 from vitbench.records import Record
 from vitbench.stats import (
     Comparison,
-    Direction,
     Estimate,
     Pairing,
     compare_counts,
@@ -49,9 +48,7 @@ class Finding:
     """
 
     place: Place
-    metric: str
-    unit: str
-    better: Direction
+    info: MetricInfo
     kind: Kind
     seeds: tuple[int, ...] = ()
     base: Estimate | None = None
@@ -65,6 +62,21 @@ class Finding:
     rounds: int = 0
     images: Images | None = None
     blocked: bool = False
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+        return self.info.name
+
+    @property
+    def unit(self) -> str:
+        """The unit of the metric."""
+        return self.info.unit
+
+    @property
+    def better(self) -> Direction:
+        """Which direction of the metric is better."""
+        return self.info.better
 
     @property
     def relative(self) -> bool:
@@ -143,8 +155,10 @@ def _unanimous(found: Comparison, *, pairing: Pairing) -> Comparison:
     if found.verdict != "inconclusive" or difference.interval is not None or difference.n < 2:
         return found
     ends = difference.mean - pairing.drift, difference.mean + pairing.drift
-    verdict = decide(ends, margin=pairing.margin, better=pairing.better)
-    return found if verdict == "equivalent" else replace(found, verdict=verdict)
+    verdict = decide(
+        ends, margin=pairing.margin, better=pairing.better, one_sided=pairing.one_sided
+    )
+    return found if verdict in ("equivalent", "non-inferior") else replace(found, verdict=verdict)
 
 
 def reproduces(base: Record, new: Record) -> bool:
@@ -152,7 +166,7 @@ def reproduces(base: Record, new: Record) -> bool:
     same = all(
         name in new.metrics and metric.value == new.metrics[name].value
         for name, metric in base.metrics.items()
-        if metric.unit not in units.MEASURED
+        if not metric.info(name).is_measured
     )
     if base.predictions is None or not same:
         return same
@@ -169,13 +183,11 @@ def _draft(
 ) -> Draft:
     """Prepare a finding, and what is to be compared, or the reason why it cannot be."""
     measured = Measured(match, metric)
-    described, values = measured.described, measured.values
+    info, values = measured.described.info(metric), measured.values
     finding = Finding(
         place=match.place,
-        metric=metric,
-        unit=described.unit,
-        better=described.better,
-        kind=_kind(described.unit, values),
+        info=info,
+        kind=_kind(info, values),
         gone=measured.gone,
         lost=measured.lost,
         redefined=measured.redefined(margins),
@@ -191,7 +203,7 @@ def _draft(
         new=mean_interval(new),
         mixed=finding.relative and match.mixed,
     )
-    margin = find_margin(metric, unit=finding.unit, plan=newest(match.base).plan, given=margins)
+    margin = find_margin(info, plan=newest(match.base).plan, given=margins)
     return Draft(
         finding=finding,
         pairing=_pairing(finding, new=new, base=base, margin=margin),
@@ -203,7 +215,7 @@ def _rounds(match: Match, finding: Finding) -> Rounds | None:
     if finding.kind != "timed" or len(finding.seeds) != 1:
         return None
     (seed,) = finding.seeds
-    return find_rounds(match.base[seed], match.new[seed], metric=finding.metric)
+    return find_rounds(match.base[seed], match.new[seed], info=finding.info)
 
 
 def _pairing(
@@ -212,6 +224,7 @@ def _pairing(
     """Pair values by difference, or those that depend on the machine by ratio, in per cent."""
     assert finding.base is not None
     size = abs(finding.base.mean)
+    one_sided = margin is not None and margin.one_sided and finding.better != "neither"
     if finding.relative:
         return Pairing(
             ours=[
@@ -220,6 +233,7 @@ def _pairing(
             baseline=[100.0] * len(base),
             margin=None if margin is None or not size else margin.percent_of(size),
             better=finding.better,
+            one_sided=one_sided,
             drift=DRIFT_PERCENT if finding.kind == "timed" else SCALE_PERCENT,
         )
     return Pairing(
@@ -227,17 +241,18 @@ def _pairing(
         baseline=base,
         margin=None if margin is None else margin.absolute_of(size),
         better=finding.better,
+        one_sided=one_sided,
     )
 
 
-def _kind(unit: str, values: Mapping[int, tuple[float, float]]) -> Kind:
-    """Tell how a metric came about: by its unit; what is counted has whole values."""
-    if unit in units.TIME:
+def _kind(info: MetricInfo, values: Mapping[int, tuple[float, float]]) -> Kind:
+    """Tell how a metric is compared; what is counted has whole values."""
+    if info.kind == "time":
         return "timed"
-    if unit in units.MEASURED:
+    if info.kind == "memory":
         return "weighed"
     whole = all(float(value).is_integer() for pair in values.values() for value in pair)
-    return "counted" if unit in units.COUNTED and whole else "learnt"
+    return "counted" if info.kind == "count" and whole else "learnt"
 
 
 def _obstacle(measured: Measured, finding: Finding, *, allow_mixed: bool) -> str | None:

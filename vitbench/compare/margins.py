@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vitbench import units
 from vitbench.errors import InputError
+from vitbench.metrics import MetricInfo
 from vitbench.study import Plan
 
 TIME_PERCENT = 10.0
@@ -29,11 +29,13 @@ class Margin:
     """A difference in the metric's own unit, or in per cent of the baseline's mean.
 
     at_least: of a relative margin, in the metric's own unit
+    one_sided: whether only to be worse by more matters (non-inferiority)
     """
 
     value: float
     relative: bool = False
     at_least: float = 0.0
+    one_sided: bool = False
 
     def absolute_of(self, size: float) -> float:
         """Return the margin in the metric's own unit; size: of the baseline's mean."""
@@ -68,17 +70,15 @@ def parse_margin(text: str) -> tuple[str, Margin]:
     return name, Margin(value=value, relative=relative)
 
 
-def find_margin(
-    metric: str, *, unit: str, plan: Plan, given: Mapping[str, Margin]
-) -> Margin | None:
+def find_margin(info: MetricInfo, *, plan: Plan, given: Mapping[str, Margin]) -> Margin | None:
     """Return the margin that was given, else the study's, else the default of measured metrics."""
-    if metric in given:
-        margin = given[metric]
-        return Margin(value=margin.value) if unit == "%" else margin  # 0.5% are 0.5 points
-    if metric in plan.margins:
-        return Margin(value=plan.margins[metric])
-    if unit in units.TIME:
+    if info.name in given:
+        margin = given[info.name]
+        return Margin(value=margin.value) if info.unit == "%" else margin  # 0.5% are 0.5 points
+    if info.name in plan.margins:
+        return Margin(value=plan.margins[info.name], one_sided=info.name in plan.non_inferiority)
+    if info.kind == "time":
         return Margin(value=TIME_PERCENT, relative=True)
-    if unit in units.MEASURED:
+    if info.kind == "memory":
         return Margin(value=MEMORY_PERCENT, relative=True, at_least=MEMORY_MIB)
     return None

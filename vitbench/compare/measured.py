@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from vitbench import units
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match, by_age, newest
 from vitbench.records import Metric, Record
-from vitbench.report.numbers import format_value
+from vitbench.report.numbers import describe_margin
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Measured:
     @property
     def lost(self) -> tuple[int, ...]:
         """Seeds in which it is gone and could be had: only what depends on the machine has an excuse."""
-        excused = self.described.unit in units.MEASURED
+        excused = self.described.info(self.metric).is_measured
         return tuple(
             seed
             for seed in self.gone
@@ -81,12 +80,11 @@ class Measured:
         if now - {was}:
             found.append(f"better was {was}, is {' or '.join(sorted(now))}")
         margins = [
-            newest(side).plan.margins.get(self.metric) for side in (self.match.base, self.match.new)
+            describe_margin(newest(side).plan, self.metric)
+            for side in (self.match.base, self.match.new)
         ]
         if margins[0] != margins[1] and self.metric not in given:
-            old, new = (
-                "none" if each is None else f"±{format_value(float(each))}" for each in margins
-            )
+            old, new = margins
             found.append(f"the margin was {old}, is {new}")
         return tuple(found)
 

@@ -164,6 +164,7 @@ def _comparison(comparison: Comparison | None, finding: Finding) -> dict[str, An
         **_estimate(comparison.difference),
         "unit": "% of the baseline" if finding.relative else finding.unit,
         "margin": None if margin is None or math.isinf(margin) else margin,
+        **({"non_inferiority": True} if comparison.one_sided else {}),
         "needed_seeds": comparison.needed_seeds,
         "p_t": comparison.p_t,
         "p_holm": comparison.p_holm,

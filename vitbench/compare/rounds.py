@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vitbench.metrics import MetricInfo
 from vitbench.records import Record
 from vitbench.stats import (
     CONFIDENCE,
@@ -16,13 +17,6 @@ from vitbench.stats import (
 )
 from vitbench.stats.intervals import Values
 
-SERIES = {
-    "latency_p50_ms": "latency_ms",
-    "images_per_second": "latency_ms",
-    "train_images_per_second": "images_per_second",
-}
-"""Metric -> the samples whose median it is, or, of a speed, the samples of time per step."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
@@ -33,13 +27,13 @@ class Rounds:
     inverse: bool
 
 
-def find_rounds(base: Record, new: Record, *, metric: str) -> Rounds | None:
+def find_rounds(base: Record, new: Record, *, info: MetricInfo) -> Rounds | None:
     """Return the samples behind a metric, or None where a side kept too few for an interval."""
-    series = SERIES.get(metric, "")
+    series = info.median_of or ""
     ours, theirs = new.samples.get(series, []), base.samples.get(series, [])
     if min([*ours, *theirs], default=0.0) <= 0 or not (ours and theirs):
         return None
-    found = Rounds(ours=ours, baseline=theirs, inverse=metric == "images_per_second")
+    found = Rounds(ours=ours, baseline=theirs, inverse=info.inverse)
     return None if _interval(found, confidence=CONFIDENCE) is None else found
 
 
@@ -68,8 +62,11 @@ def compare_rounds(rounds: Rounds, *, pairing: Pairing, family: int) -> Comparis
         difference=estimate,
         verdict="inconclusive"
         if ends is None
-        else decide(ends, margin=pairing.margin, better=pairing.better),
+        else decide(
+            ends, margin=pairing.margin, better=pairing.better, one_sided=pairing.one_sided
+        ),
         margin=pairing.margin,
+        one_sided=pairing.one_sided,
     )
 
 

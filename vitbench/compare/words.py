@@ -18,7 +18,7 @@ from vitbench.report.summary import Column
 from vitbench.report.tables import column_title
 
 HEADS = ("arm", "metric", "baseline → new", "difference", "n", "verdict")
-QUIET = ("identical", "equivalent")
+QUIET = ("identical", "equivalent", "non-inferior")
 """Verdicts that a short rendering counts and does not list."""
 
 ORIGINS: dict[str, Callable[[Record], str]] = {
@@ -39,10 +39,7 @@ ENDINGS = {
 
 def metric_title(finding: Finding) -> str:
     """Name a metric, its unit and its direction: `accuracy % ↑`."""
-    column = Column(
-        metric=finding.metric, unit=finding.unit, better=finding.better, comparable=True
-    )
-    return column_title(column)
+    return column_title(Column(info=finding.info, comparable=True))
 
 
 def cells(finding: Finding) -> tuple[str, ...]:
@@ -112,8 +109,8 @@ def headline(gate: Gate) -> str:
     counts: dict[str, int] = defaultdict(int)
     for finding in gate.findings:
         counts[finding.verdict] += 1
-    order = ["worse", "better", "differs", "inconclusive", "equivalent", "identical"]
-    said = [f"{counts[name]} {name}" for name in [*order, "not compared"] if counts[name]]
+    order = ["worse", "better", "differs", "inconclusive", *reversed(QUIET), "not compared"]
+    said = [f"{counts[name]} {name}" for name in order if counts[name]]
     arms = len(gate.matches)
     parts = [
         f"{arms} arm{'s' * (arms != 1)}, {len(gate.identical)} identical",
@@ -163,6 +160,11 @@ def _statistics(gate: Gate) -> list[str]:
             "0 and not inside ±margin; equivalent: inside. In each kind, any verdict is wrongly worse or "
             "better in at most 5 % of comparisons of two stores, and any wrongly equivalent in at most 5 %."
         )
+    if any(found.comparison and found.comparison.one_sided for found in gate.findings):
+        said.append(
+            "Where only to be worse matters, a margin of −: non-inferior: [ ] does not reach further "
+            "on the bad side of 0; it counts among the equivalent."
+        )
     if any(_is_unanimous(finding) for finding in gate.findings):
         said.append(
             "A difference without [ ] that is worse or better is the same in every seed, and larger "
@@ -201,7 +203,8 @@ def _margins(gate: Gate) -> list[str]:
         margin = finding.comparison.margin if finding.comparison else None
         if margin is not None:
             relative = " % of the baseline" if finding.relative else ""
-            size = "any" if math.isinf(margin) else f"±{format_value(margin)}{relative}"
+            sign = "−" if finding.comparison and finding.comparison.one_sided else "±"
+            size = "any" if math.isinf(margin) else f"{sign}{format_value(margin)}{relative}"
             found[f"{metric_title(finding)} {size}"] = None
     return [f"Margins: {'; '.join(found)}."] if found else []
 

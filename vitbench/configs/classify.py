@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vitbench.configs.checks import require
+from vitbench.configs.task import TASKS, Task
 from vitbench.errors import InputError, nearest
 from vitbench.registry import CLASSIFIERS
 
@@ -14,8 +14,9 @@ TEMPLATE_SETS = ("openai80", "openai7", "cifar18", "plain", "unseen")
 """Sets of templates that have a name; see `vitbench.models.zero_shot`."""
 
 
+@TASKS.register("classify")
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig:
+class ClassifyConfig(Task):
     """A classifier, zero-shot or supervised, to be tested as it is.
 
     Classifiers are named SOURCE:NAME, with their weights behind an @: `embedded:clip`,
@@ -31,7 +32,6 @@ class ClassifyConfig:
         size, learning rate and the rest are those of `train`
     """
 
-    builds_model: ClassVar[bool] = False
     model: str = "embedded:clip"
     baseline: str | None = "embedded:resnet"
     templates: str = "auto"

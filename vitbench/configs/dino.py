@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vitbench.configs.checks import check_choices, require
+from vitbench.configs.task import TASKS, Task
 
 
+@TASKS.register("dino")
 @dataclass(frozen=True, kw_only=True)
-class DinoConfig:
+class DinoConfig(Task):
     """Where features come from, how DINO trains them, and how they are measured.
 
     The encoder is the case's model; `train` describes supervised training and fine-tuning.

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vitbench.configs.checks import check_choices, require
+from vitbench.configs.task import TASKS, Task
 from vitbench.registry import MAPS
 
 
+@TASKS.register("interpret")
 @dataclass(frozen=True, kw_only=True)
-class InterpretConfig:
+class InterpretConfig(Task):
     """Where a model looks that is trained as the rest of the case says.
 
     method: registered map of what it attends to
@@ -25,6 +27,7 @@ class InterpretConfig:
     """
 
     builds_model: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ("dino",)
     method: str = "rollout"
     mode: Literal["signed", "relu", "plus", "minus"] = "relu"
     images: int | None = 500

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from vitbench.configs.checks import check_choices, require
+from vitbench.configs.task import TASKS, Task
 from vitbench.errors import nearest
 
 LIBRARIES = ("open_clip", "timm", "torchvision")
@@ -24,8 +25,9 @@ Precision = Literal[
 ]
 
 
+@TASKS.register("measure")
 @dataclass(frozen=True, kw_only=True)
-class MeasureConfig:
+class MeasureConfig(Task):
     """The cost of an image encoder, and what its precision changes.
 
     encoder: "open_clip:NAME", "timm:NAME" or "torchvision:NAME"
@@ -45,7 +47,6 @@ class MeasureConfig:
     call_limit_s: longest batch that is measured; one that would take longer is skipped
     """
 
-    builds_model: ClassVar[bool] = False
     encoder: str = "open_clip:RN50"
     weights: str | None = None
     small: bool = False

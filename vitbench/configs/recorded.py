@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitbench.errors import InputError, nearest
+from vitbench.errors import InputError, UnknownPartError, nearest
 
 
 def flatten(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def check_layout(
     """Raise InputError when a case has a field that is none, or lacks one that every case has."""
     for name, value in case.items():
         if name not in sections and name not in fields:
-            raise InputError(f"unknown section {name!r} of a case; {nearest(name, sections)}")
+            raise UnknownPartError(f"unknown section {name!r} of a case; {nearest(name, sections)}")
         if name in sections and not isinstance(value, Mapping):
             raise InputError(f"section {name!r} of a case is {value!r}; expected settings")
     if missing := [name for name in fields if name not in case]:

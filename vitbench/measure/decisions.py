@@ -8,7 +8,7 @@ from torch import Tensor
 from vitbench.device import generator
 from vitbench.measure.parity import Parity
 from vitbench.models.foreign import ForeignModel
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 RANDOM_CLASSES = 64
 """Random directions that stand for texts where the weights are random."""
@@ -37,22 +37,19 @@ def decisions(
     seed: of the random directions
     """
     if parity.reason is not None:
-        lost = Metric(value=None, unit="%", reason=parity.reason)
-        return {"top1_agreement": lost, "max_probability_change": lost}
+        return as_metrics(
+            dict.fromkeys(("top1_agreement", "max_probability_change"), parity.reason)
+        )
     logits = [_logits(each, model, class_names, seed=seed) for each in (ours, theirs)]
     probabilities = [each.softmax(dim=1) for each in logits]
     chosen = [each.argmax(dim=1) for each in logits]
     change = float((probabilities[0] - probabilities[1]).abs().max())
     agreement = float((chosen[0] == chosen[1]).double().mean())
-    metrics = {
-        "top1_agreement": Metric(value=100 * agreement, unit="%", better="higher"),
-        "max_probability_change": Metric(value=100 * change, unit="%", better="lower"),
-    }
+    values = {"top1_agreement": 100 * agreement, "max_probability_change": 100 * change}
     if model.is_trained and (model.text is not None or model.outputs == len(class_names)):
         right = [100 * float((each == labels).double().mean()) for each in chosen]
-        metrics["test_accuracy"] = Metric(value=right[0], unit="%", better="higher")
-        metrics["accuracy_change"] = Metric(value=right[0] - right[1], unit="%", better="higher")
-    return metrics
+        values |= {"test_accuracy": right[0], "accuracy_change": right[0] - right[1]}
+    return as_metrics(values)
 
 
 def _logits(

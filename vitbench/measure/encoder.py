@@ -22,7 +22,7 @@ from vitbench.measure.precision import fresh_compiler, make_variant
 from vitbench.measure.size import weights_mib
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.pretrained import open_model
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 LOADED = ("vitbench.measure.encoder", "open_clip")
 """What a process that measures memory loads before it is split off."""
@@ -84,10 +84,7 @@ def memory(
         value = run_isolated(hold, arguments, device=device, loaded=LOADED).value
     except IsolatedError as error:
         value = {"peak": (None, str(error)), "reserved": (None, str(error))}
-    return {
-        f"{name}_memory_mib": Metric(value=mib, unit="MiB", better="lower", reason=reason)
-        for name, (mib, reason) in value.items()
-    }
+    return as_metrics({f"{name}_memory_mib": why or mib for name, (mib, why) in value.items()})
 
 
 @torch.inference_mode()

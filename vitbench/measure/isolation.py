@@ -106,7 +106,9 @@ def run_isolated(
             break
     if "value" in given:
         return Isolated(
-            value=given["value"], peak=_metric(given["peak"]), reserved=_metric(given["reserved"])
+            value=given["value"],
+            peak=_memory("peak", given["peak"]),
+            reserved=_memory("reserved", given["reserved"]),
         )
     raise _error(given, name)
 
@@ -232,6 +234,6 @@ def _error(given: dict[str, Any], name: str) -> Exception:
     return kinds.get(given["error"]["kind"], IsolatedError)(given["error"]["text"])
 
 
-def _metric(pair: tuple[float | None, str | None]) -> Metric:
-    value, reason = pair
-    return Metric(value=value, unit="MiB", better="lower", reason=reason)
+def _memory(what: str, pair: tuple[float | None, str | None]) -> Metric:
+    mib, reason = pair
+    return Metric.of(f"{what}_memory_mib", reason or mib)

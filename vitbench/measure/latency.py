@@ -13,7 +13,7 @@ import numpy as np
 
 from vitbench.errors import InputError
 from vitbench.measure.clock import Clock, as_clock
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 Step = Callable[[], object]
 """What is timed. It takes nothing; what it returns is dropped."""
@@ -120,22 +120,17 @@ class Latency:
         """Return the metrics of a record."""
         p95, share = self.p95_ms, self.interrupted_share
         few = f"{len(self.samples_ms)} samples; the 95th percentile needs {P95_SAMPLES}"
-        return {
-            "latency_p50_ms": Metric(value=self.p50_ms, unit="ms", better="lower"),
-            "latency_p95_ms": Metric(
-                value=p95, unit="ms", better="lower", reason=few if p95 is None else None
-            ),
-            "images_per_second": Metric(
-                value=self.images_per_second, unit="img/s", better="higher"
-            ),
-            "first_call_ms": Metric(value=self.first_ms, unit="ms", better="lower"),
-            "interrupted_samples": Metric(
-                value=None if share is None else 100 * share,
-                unit="%",
-                better="lower",
-                reason=None if share is not None else "this system does not tell",
-            ),
-        }
+        return as_metrics(
+            {
+                "latency_p50_ms": self.p50_ms,
+                "latency_p95_ms": few if p95 is None else p95,
+                "images_per_second": self.images_per_second,
+                "first_call_ms": self.first_ms,
+                "interrupted_samples": "this system does not tell"
+                if share is None
+                else 100 * share,
+            }
+        )
 
     def series(self) -> dict[str, list[float]]:
         """Return the samples of a record."""

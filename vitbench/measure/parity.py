@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitbench.errors import InputError
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,13 @@ class Parity:
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of a record."""
-        return {
-            "max_abs_difference": Metric(value=self.max_abs, better="lower", reason=self.reason),
-            "cosine": Metric(value=self.cosine, better="higher", reason=self.reason),
-            "top1_agreement": Metric(
-                value=self.top1_agreement, unit="%", better="higher", reason=self.reason
-            ),
-        }
+        return as_metrics(
+            {
+                "max_abs_difference": self.reason or self.max_abs,
+                "cosine": self.reason or self.cosine,
+                "top1_agreement": self.reason or self.top1_agreement,
+            }
+        )
 
 
 def compare_outputs(ours: Tensor, reference: Tensor) -> Parity:

@@ -8,6 +8,7 @@ from vitbench.records.record import (
     PredictionsFile,
     Record,
     Status,
+    as_metrics,
     json_schema,
     record_stem,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "Status",
     "Store",
+    "as_metrics",
     "json_schema",
     "record_stem",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from vitbench.errors import InputError, nearest
+from vitbench.metrics import METRICS, Direction, Kind, MetricInfo
 from vitbench.records.content import (
     Name,
     Seconds,
@@ -43,18 +45,56 @@ class DamagedRecordError(Exception):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One number: `value` is None, with the `reason`, where it could not be had."""
+    """One number: `value` is None, with the `reason`, where it could not be had.
+
+    kind, label, digits: of a metric that is not vitbench's own, so that the record suffices
+    """
 
     value: float | None
     unit: str = ""
-    better: Literal["higher", "lower", "neither"] = "neither"
+    better: Direction = "neither"
     reason: str | None = None
+    kind: Kind | None = None
+    label: str | None = None
+    digits: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
 
     def __post_init__(self) -> None:
         if self.value is not None:
             check_size(self.value, path="the value of a metric")
         if self.value is None and not self.reason:
             raise ValueError("a metric without a value needs the reason")
+
+    @classmethod
+    def of(cls, name: str, value: float | str | None) -> Metric:
+        """Return a metric as it is registered; value: a number, or the reason why there is none."""
+        info = METRICS[name]
+        reason = value if isinstance(value, str) else None
+        metric = cls(
+            value=None if isinstance(value, str | None) else float(value),
+            unit=info.unit,
+            better=info.better,
+            reason=reason,
+        )
+        if METRICS.is_own(name):
+            return metric
+        more = {"kind": info.kind, "label": info.label, "digits": info.digits}
+        return msgspec.structs.replace(metric, **more)
+
+    def info(self, name: str) -> MetricInfo:
+        """Return what the metric is, whose name in the record this is."""
+        return METRICS.recorded(
+            name,
+            unit=self.unit,
+            better=self.better,
+            kind=self.kind,
+            label=self.label,
+            digits=self.digits,
+        )
+
+
+def as_metrics(values: Mapping[str, float | str | None]) -> dict[str, Metric]:
+    """Return metrics as they are registered; values: numbers, or reasons why there is none."""
+    return {name: Metric.of(name, value) for name, value in values.items()}
 
 
 class PredictionsFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,4 +237,5 @@ def json_schema() -> dict[str, Any]:
     record["properties"]["schema"] = {"const": SCHEMA}
     record["properties"]["digest"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     record["required"].append("schema")
-    return schema
+    plain: dict[str, Any] = json.loads(json.dumps(schema))  # a tuple is no JSON value
+    return plain

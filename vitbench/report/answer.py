@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from vitbench.console import printable
 from vitbench.report.numbers import format_difference, format_value
-from vitbench.report.summary import Row, Table, once
+from vitbench.report.summary import Row, Table, is_one_sided, once
 from vitbench.report.tables import column_title
 
-VERDICTS = ("better", "worse", "differs", "equivalent", "identical", "inconclusive")
+VERDICTS = (
+    "better",
+    "worse",
+    "differs",
+    "equivalent",
+    "non-inferior",
+    "identical",
+    "inconclusive",
+)
 """The order in which they are told."""
 
 
@@ -57,7 +65,7 @@ def headline(table: Table) -> str:
         return f"No arm differs from {baseline} in {what}{_inside(table)}."
     if worse:
         said.append(f"worse: {_listed(worse, table)}")
-    for verdict in ("equivalent", "identical"):
+    for verdict in ("equivalent", "non-inferior", "identical"):
         if verdict in found:
             names = [printable(row.arm) for row in found[verdict]]
             said.append(f"{wording(verdict, table)}: {_shortened(names)}")
@@ -101,6 +109,8 @@ def wording(verdict: str, table: Table) -> str:
     """Put a verdict in words: `equivalent (inside ±1 %)`."""
     if verdict == "equivalent":
         return f"equivalent{_inside(table)}"
+    if verdict == "non-inferior":
+        return f"non-inferior{_inside(table)}"
     return "different" if verdict == "differs" else verdict
 
 
@@ -124,11 +134,11 @@ def told(row: Row, table: Table, *, unit: str = "") -> str:
 def _inside(table: Table) -> str:
     column = table.columns[0]
     margin = table.plan.margins.get(column.metric)
-    return (
-        ""
-        if margin is None
-        else f" (inside ±{format_value(margin)} {column.unit})".replace(" )", ")")
-    )
+    if margin is None:
+        return ""
+    one_sided = is_one_sided(column.info, table.plan)
+    where = "not worse by more than " if one_sided else "inside ±"
+    return f" ({where}{format_value(margin)} {column.unit})".replace(" )", ")")
 
 
 def _listed(rows: list[Row], table: Table, *, limit: int = 3) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitbench import units
 from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Record
 from vitbench.report.contexts import precision
 from vitbench.report.numbers import format_percent, format_value
-from vitbench.report.summary import Table, measured_alike, once, values_by_seed
+from vitbench.report.summary import Table, is_one_sided, measured_alike, once, values_by_seed
 from vitbench.stats import Comparison
 
 
@@ -75,19 +74,22 @@ def _statistics(table: Table) -> list[str]:
     family = sum(comparison.p_t is not None for comparison in compared)
     margin = table.plan.margins.get(column.metric)
     unit = f" {column.unit}" if column.unit else ""
-    inside = (
-        f"equivalent: inside ±{format_value(margin)}{unit}"
-        if margin is not None
-        else f"no margin is declared for {column.metric}, so none is equivalent"
-    )
+    one_sided = is_one_sided(column.info, table.plan)
+    word = "non-inferior" if one_sided else "equivalent"
+    if margin is None:
+        inside = f"no margin is declared for {column.metric}, so none is equivalent"
+    elif one_sided:
+        inside = f"non-inferior: not worse than by {format_value(margin)}{unit}, with all of [ ]"
+    else:
+        inside = f"equivalent: inside ±{format_value(margin)}{unit}"
     judged = f"better, worse: [ ] on one side of 0; {inside}."
     if max((row.n for row in table.rows), default=0) < 2:
         if any(comparison.difference.interval for comparison in compared):
             return [
                 "One seed an arm. [ ] are 95 % intervals of the median over rounds in which the arm "
                 f"and the baseline took turns, not widened for several arms. {judged} Each arm by "
-                "itself is wrongly better or worse in at most 5 % of studies, and wrongly equivalent "
-                "in at most 5 %."
+                "itself is wrongly better or worse in at most 5 % of studies, and wrongly "
+                f"{word} in at most 5 %."
             ]
         return ["One seed an arm: no intervals, and no verdict but identical."]
     said = "± and [ ] are 95 % Student t intervals over seeds"
@@ -96,10 +98,12 @@ def _statistics(table: Table) -> list[str]:
         said += f"; Δ is paired by seed, its interval widened by Holm over {arms}"
     if not compared:
         return [f"{said}."]
-    return [f"{said}. {judged}", *_promise(compared, margin=margin, unit=unit)]
+    return [f"{said}. {judged}", *_promise(compared, margin=margin, unit=unit, one_sided=one_sided)]
 
 
-def _promise(compared: Sequence[Comparison], *, margin: float | None, unit: str) -> list[str]:
+def _promise(
+    compared: Sequence[Comparison], *, margin: float | None, unit: str, one_sided: bool
+) -> list[str]:
     """Say how often a verdict is wrong, and how often there is one, at these seeds and spreads."""
     if not any(comparison.p_t is not None for comparison in compared):
         return []
@@ -109,6 +113,13 @@ def _promise(compared: Sequence[Comparison], *, margin: float | None, unit: str)
         return [f"{errors}."]
     same = _chances([chance.equivalent for chance in chances])
     apart = _chances([chance.margin for chance in chances])
+    if one_sided:
+        return [
+            f"{errors}, and any that is worse by the margin or more non-inferior in at most 5 %. "
+            f"Power at these seeds and spreads: an arm that does not differ is non-inferior or better "
+            f"with a chance of {same}, one that is better by {format_value(margin)}{unit} better "
+            f"with {apart}."
+        ]
     return [
         f"{errors}, and any that differs by the margin or more equivalent in at most 5 %. Power at "
         f"these seeds and spreads: an arm that does not differ is equivalent with a chance of {same}, "
@@ -154,14 +165,14 @@ def _agreement(table: Table, metric: str) -> str:
 
 
 def _speed(table: Table) -> list[str]:
-    if measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+    if measured_alike(table.records) or not any(c.info.kind == "time" for c in table.columns):
         return []
     return ["Speeds are not compared: cases ran side by side, or with different threads."]
 
 
 def _machine(table: Table) -> list[str]:
     """Say in which cases others used the machine, or it changed, while speeds were measured."""
-    if not measured_alike(table.records) or not any(c.unit in units.TIME for c in table.columns):
+    if not measured_alike(table.records) or not any(c.info.kind == "time" for c in table.columns):
         return []
     records = [record for record in table.records if record.status == "ok"]
     found = [(record.arm, disturbances(record.environment)) for record in records]

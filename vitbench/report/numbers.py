@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from vitbench.metrics import COUNTED
 from vitbench.stats import Comparison, Direction, Estimate, decide
-from vitbench.units import COUNTED
+from vitbench.study import Plan
 
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LARGE, SMALL = 1e4, 1e-4
@@ -25,14 +26,15 @@ def format_value(value: float, *, unit: str = "", digits: int = 3) -> str:
     return _sign(f"{value / scale:z.{decimals}f}{prefix}")
 
 
-def format_estimate(estimate: Estimate, *, unit: str = "") -> str:
+def format_estimate(estimate: Estimate, *, unit: str = "", digits: int = 3) -> str:
     """Write a mean with its half width to two significant digits: `81.90 ± 0.42`.
 
     Without an interval, or one of no width, the mean stands alone: nothing is ever ± 0.
+    digits: significant ones of a mean that stands alone
     """
     half_width = estimate.half_width
     if not half_width:
-        return format_value(estimate.mean, unit=unit)
+        return format_value(estimate.mean, unit=unit, digits=digits)
     scale, prefix, decimals = _layout(max(abs(estimate.mean), half_width), half_width=half_width)
     if decimals is None:
         return _sign(f"{estimate.mean:.15g} ± {half_width:.2g}")
@@ -56,14 +58,23 @@ def format_difference(comparison: Comparison, *, better: Direction, unit: str = 
     if decimals is None:
         return _sign(f"{estimate.mean:+.15g} [{low:.15g}, {high:.15g}]")
     margin = comparison.margin
-    verdict = decide((low, high), margin=margin, better=better)
+    one_sided = comparison.one_sided
+    verdict = decide((low, high), margin=margin, better=better, one_sided=one_sided)
     while decimals < 15:
         ends = [f"{end / scale:z.{decimals}f}" for end in (low, high)]
         printed = (float(ends[0]) * scale, float(ends[1]) * scale)
-        if decide(printed, margin=margin, better=better) == verdict:
+        if decide(printed, margin=margin, better=better, one_sided=one_sided) == verdict:
             break
         decimals += 1
     return _sign(f"{estimate.mean / scale:+z.{decimals}f} [{', '.join(ends)}]{prefix}")
+
+
+def describe_margin(plan: Plan, metric: str) -> str:
+    """Write the margin that a study declares: `±1`, `−1` where only to be worse matters, `none`."""
+    if metric not in plan.margins:
+        return "none"
+    sign = "−" if metric in plan.non_inferiority else "±"
+    return f"{sign}{format_value(float(plan.margins[metric]))}"
 
 
 def format_counts(counts: Iterable[int]) -> str:

@@ -9,7 +9,12 @@ from vitbench.stats import CONFIDENCE, Comparison, Direction, Estimate, decide
 
 
 def compare_ratio(
-    records: Iterable[Record], *, metric: str, margin: float | None, better: Direction
+    records: Iterable[Record],
+    *,
+    metric: str,
+    margin: float | None,
+    better: Direction,
+    one_sided: bool = False,
 ) -> Comparison | None:
     """Judge an arm of one case by the interval over the rounds that it timed with the baseline.
 
@@ -36,6 +41,9 @@ def compare_ratio(
             ends=ends,
             over="rounds",
         ),
-        verdict="inconclusive" if ends is None else decide(ends, margin=margin, better=better),
+        verdict="inconclusive"
+        if ends is None
+        else decide(ends, margin=margin, better=better, one_sided=one_sided),
         margin=margin,
+        one_sided=one_sided,
     )

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vitbench import units
 from vitbench.disturbance import disturbances
+from vitbench.metrics import METRICS, Direction, MetricInfo
 from vitbench.records import Record
 from vitbench.report.contexts import Context, find_contexts
 from vitbench.report.rounds import compare_ratio
-from vitbench.stats import Comparison, Direction, Estimate, compare_arms, mean_interval
+from vitbench.stats import Comparison, Estimate, compare_arms, mean_interval
 from vitbench.study import Plan
 
 EQUAL_TOLERANCE = 0.02
@@ -24,10 +24,23 @@ EQUAL_TOLERANCE = 0.02
 class Column:
     """A metric; `comparable` is False for speeds that were not measured alike."""
 
-    metric: str
-    unit: str
-    better: Direction
+    info: MetricInfo
     comparable: bool
+
+    @property
+    def metric(self) -> str:
+        """Its name."""
+        return self.info.name
+
+    @property
+    def unit(self) -> str:
+        """Its unit."""
+        return self.info.unit
+
+    @property
+    def better(self) -> Direction:
+        """Which direction is better."""
+        return self.info.better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +171,13 @@ def _build(context: Context) -> Table:
 
 def _column(metric: str, records: Sequence[Record]) -> Column:
     found = [record.metrics[metric] for record in records if metric in record.metrics]
-    unit = found[0].unit if found else ""
-    return Column(
-        metric=metric,
-        unit=unit,
-        better=found[0].better if found else "neither",
-        comparable=unit not in units.TIME or measured_alike(records),
-    )
+    info = found[0].info(metric) if found else METRICS.recorded(metric)
+    return Column(info=info, comparable=is_comparable(info, records))
+
+
+def is_comparable(info: MetricInfo, records: Iterable[Record]) -> bool:
+    """Whether cases can be compared in a metric: in speed, where it was measured alike."""
+    return info.kind != "time" or measured_alike(records)
 
 
 def measured_alike(records: Iterable[Record]) -> bool:
@@ -249,7 +262,7 @@ class Values:
 
     def is_disturbed(self, arm: str, column: Column) -> bool:
         """Whether a metric is a time or a speed, and one of the arm's cases was disturbed."""
-        return column.unit in units.TIME and any(
+        return column.info.kind == "time" and any(
             disturbances(record.environment)
             for record in self.records(arm)
             if record.status == "ok"
@@ -302,13 +315,23 @@ def _compare(
         and (found := _pairs(values, arm=arm, baseline=plan.baseline, metric=column.metric))
     }
     margin = plan.margins.get(column.metric)
-    compared = dict(compare_arms(pairs, margin=margin, better=column.better))
+    one_sided = is_one_sided(column.info, plan)
+    compared = dict(compare_arms(pairs, margin=margin, better=column.better, one_sided=one_sided))
     for arm in compared:
         own = compare_ratio(
-            values.records(arm), metric=column.metric, margin=margin, better=column.better
+            values.records(arm),
+            metric=column.metric,
+            margin=margin,
+            better=column.better,
+            one_sided=one_sided,
         )
         compared[arm] = own or compared[arm]
     return compared
+
+
+def is_one_sided(info: MetricInfo, plan: Plan) -> bool:
+    """Whether only to be worse by more than the margin matters."""
+    return info.name in plan.non_inferiority and info.better != "neither"
 
 
 def _problems(records: Sequence[Record], *, missing: int) -> tuple[str, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from vitbench.console import printable
 from vitbench.report.notes import facts, notes
 from vitbench.report.numbers import (
@@ -25,20 +23,14 @@ __all__ = [
 
 NOTHING = "–"
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
-ENDINGS = {"img/s": "images_per_second", "MiB": "mib", "FLOP": "flops", "s": "seconds", "ms": "ms"}
-"""Unit -> how the name of a metric in it ends; the unit stands in its place."""
 LONGEST_ARM = 28
 """A longer name has a line of its own in the terminal."""
 
 
 def column_title(column: Column) -> str:
     """Name a metric, its unit and its direction: `accuracy % ↑`."""
-    name = column.metric.removeprefix("test_") if column.unit == "%" else column.metric
-    ending = ENDINGS.get(column.unit, column.unit)
-    if ending:
-        name = re.sub(rf"(^|_){re.escape(ending)}$", "", name)
-    words = [*name.split("_"), column.unit] if column.unit else name.split("_")
-    return printable(" ".join(word for word in words if word)) + ARROWS[column.better]
+    words = " ".join(filter(None, (column.info.label, column.unit)))
+    return printable(words) + ARROWS[column.better]
 
 
 @once
@@ -57,7 +49,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     cells = [f"{printable(row.arm)} ≠" if row.unequal else printable(row.arm)]
     if table.columns:
         first, entry = table.columns[0], row.entries[0]
-        cells.append(format_estimate(entry.estimate, unit=first.unit) if entry else NOTHING)
+        cells.append(_estimate(entry, first) if entry else NOTHING)
         cells.append(
             format_difference(row.comparison, better=first.better, unit=first.unit)
             if row.comparison
@@ -65,14 +57,18 @@ def _cells(row: Row, table: Table) -> list[str]:
         )
         cells.append(verdict(row, table))
         others = zip(table.columns[1:], row.entries[1:], strict=True)
-        cells.extend(_value(entry, unit=column.unit) for column, entry in others)
+        cells.extend(_value(entry, column) for column, entry in others)
     return [*cells, str(row.n) if row.n == table.seeds else f"{row.n} of {table.seeds}"]
 
 
-def _value(entry: Entry | None, *, unit: str) -> str:
+def _estimate(entry: Entry, column: Column) -> str:
+    return format_estimate(entry.estimate, unit=column.unit, digits=column.info.digits)
+
+
+def _value(entry: Entry | None, column: Column) -> str:
     if entry is None:
         return NOTHING
-    value = format_estimate(entry.estimate, unit=unit)
+    value = _estimate(entry, column)
     return value if entry.ratio is None else f"{value} ({format_ratio(entry.ratio)})"
 
 

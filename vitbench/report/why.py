@@ -14,7 +14,7 @@ from vitbench.reading import Shelf, Shelved
 from vitbench.records import Metric, Record
 from vitbench.report.notes import commit
 from vitbench.report.numbers import format_difference, format_estimate, format_value
-from vitbench.report.summary import Table, build_tables, values_by_seed
+from vitbench.report.summary import Table, build_tables, is_one_sided, values_by_seed
 from vitbench.report.terminal import lay_out, wrap
 from vitbench.stats import Comparison, compare_arms, mean_interval
 
@@ -87,7 +87,9 @@ def _difference(
     if comparison is None:
         pairs = {arm: ([values[s] for s in shared], [theirs[s] for s in shared])}
         margin = table.plan.margins.get(metric)
-        comparison = compare_arms(pairs, margin=margin, better=kind.better)[arm]
+        one_sided = is_one_sided(kind.info(metric), table.plan)
+        compared = compare_arms(pairs, margin=margin, better=kind.better, one_sided=one_sided)
+        comparison = compared[arm]
         family = ""
     difference = format_difference(comparison, better=kind.better, unit=kind.unit)
     said = (

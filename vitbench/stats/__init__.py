@@ -25,6 +25,7 @@ from vitbench.stats.significance import (
     equivalence_p,
     holm,
     holm_confidences,
+    non_inferiority_p,
     paired_t_p,
     sign_flip_p,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "mean_interval",
     "median_interval",
     "needed_seeds",
+    "non_inferiority_p",
     "paired_t_p",
     "power",
     "probability_of_improvement",

@@ -39,6 +39,20 @@ def equivalence_p(differences: Values, *, margin: float) -> float:
     return float(stdtr(x.size - 1, -t))
 
 
+def non_inferiority_p(differences: Values, *, margin: float) -> float:
+    """Return the p value of a one-sided t test: that the mean is no more than the margin below 0.
+
+    differences: (n,), n >= 2, which vary; more is better
+    margin: more than 0
+    source: ICH E10, section 1.5.1.1 (2000), and Schuirmann 1987, one side of whose two tests it is
+    """
+    from scipy.special import stdtr
+
+    x = finite(differences, of="differences")
+    t = (margin + x.mean()) / (x.std(ddof=1) / x.size**0.5)
+    return float(stdtr(x.size - 1, -t))
+
+
 def sign_flip_p(differences: Values, *, generator: np.random.Generator | None = None) -> float:
     """Return the two-sided p value of the sign-flip test: the share of sign patterns whose
     absolute mean is at least the observed one.

@@ -26,12 +26,15 @@ from vitbench.stats.significance import (
     equivalence_p,
     holm,
     holm_confidences,
+    non_inferiority_p,
     paired_t_p,
     sign_flip_p,
 )
 
 Direction = Literal["higher", "lower", "neither"]
-Verdict = Literal["better", "worse", "equivalent", "inconclusive", "identical", "differs"]
+Verdict = Literal[
+    "better", "worse", "equivalent", "non-inferior", "inconclusive", "identical", "differs"
+]
 K = TypeVar("K")
 
 FLIP_SEED = 0
@@ -46,6 +49,7 @@ class Pairing:
     margin: largest difference that does not matter; None when none was declared
     drift: largest error that all pairs share, so that their spread does not show it; the
         interval is wider by it on each side
+    one_sided: whether only to be worse by more than the margin matters (non-inferiority)
     """
 
     ours: Values
@@ -53,13 +57,15 @@ class Pairing:
     margin: float | None
     better: Direction
     drift: float = 0.0
+    one_sided: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
     """Chances of a verdict at the spread and number of seeds that there are, before any is known.
 
-    equivalent: of `equivalent`, where there is no difference
+    equivalent: of `equivalent`, where there is no difference; where the margin has one side, of
+        `non-inferior` or `better`
     margin: of `better` or `worse`, where the difference is as large as the margin
     """
 
@@ -79,6 +85,7 @@ class Comparison:
     p_t: two-sided paired t test
     p_holm: `p_t`, adjusted for the family
     p_sign_flip: two-sided sign-flip test, exact up to 16 pairs
+    one_sided: whether only to be worse by more than the margin matters
     """
 
     difference: Estimate
@@ -89,6 +96,7 @@ class Comparison:
     p_holm: float | None = None
     p_sign_flip: float | None = None
     power: Power | None = None
+    one_sided: bool = False
 
     def describe(self) -> str:
         """Return the verdict in words: `inconclusive (needs about 12 seeds)`."""
@@ -101,17 +109,32 @@ class Comparison:
         return f"inconclusive (needs about {self.needed_seeds} seeds)"
 
 
-def decide(interval: tuple[float, float], *, margin: float | None, better: Direction) -> Verdict:
+def decide(
+    interval: tuple[float, float],
+    *,
+    margin: float | None,
+    better: Direction,
+    one_sided: bool = False,
+) -> Verdict:
     """Judge a difference by its interval.
 
     Inside ±margin it is `equivalent`; else, on one side of 0, `better` or `worse` (`differs`
     when neither direction is better); else `inconclusive`. The side is that of 0 and not
     that of the margin, so that enough seeds settle every difference; whether it is large
     enough to matter can be read from the interval.
+    Of a margin with one side (non-inferiority) only the worse end of the interval counts: on the
+    better side of 0 it is `better`, no further than the margin from 0 `non-inferior`, also where
+    the whole interval is on the worse side of 0.
     """
     low, high = interval
     if math.isnan(low) or math.isnan(high) or (margin is not None and math.isnan(margin)):
         raise InputError(f"interval [{low}, {high}] with margin {margin}; expected no nan")
+    if one_sided and margin is not None:
+        assert better != "neither", "neither side is worse"
+        worst, best = (low, high) if better == "higher" else (-high, -low)
+        if worst >= -margin:
+            return "better" if worst > 0 else "non-inferior"
+        return "worse" if best < 0 else "inconclusive"
     if margin is not None and -margin <= low and high <= margin:
         return "equivalent"
     if low <= 0 <= high:
@@ -126,6 +149,7 @@ def compare_arms(
     *,
     margin: float | None,
     better: Direction,
+    one_sided: bool = False,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Comparison]:
     """Compare the arms of one study in one metric with the baseline; they are one family.
@@ -134,7 +158,9 @@ def compare_arms(
     """
     return compare_family(
         {
-            arm: Pairing(ours=ours, baseline=baseline, margin=margin, better=better)
+            arm: Pairing(
+                ours=ours, baseline=baseline, margin=margin, better=better, one_sided=one_sided
+            )
             for arm, (ours, baseline) in pairs.items()
         },
         confidence=confidence,
@@ -151,6 +177,8 @@ def compare_family(
     `equivalent` among sides that differ by the margin or more. Intervals are widened by Holm's
     step-down levels, once over the tests of a difference and once over those of equivalence: a
     pair that certainly differs makes the first narrower for others, and must not the second.
+    A margin with one side has its one-sided test in the second family, where `non-inferior` is
+    as rare among sides that are worse by the margin or more.
     Of a pair's two intervals the one is kept from which its verdict follows, and of an
     inconclusive pair the wider one.
     `identical` needs all differences to be exactly 0. Differences without spread are exact
@@ -173,7 +201,9 @@ def compare_family(
     levels = holm_confidences(list(p.values()), confidence=confidence)
     level = dict(zip(p, levels.tolist(), strict=True))
     inside = {
-        name: equivalence_p(np.subtract(*sides[name]), margin=margin - pairings[name].drift)
+        name: _inside_p(
+            np.subtract(*sides[name]), pairings[name], margin=margin - pairings[name].drift
+        )
         for name in p
         if (margin := pairings[name].margin) is not None and math.isfinite(margin)
     }
@@ -217,10 +247,23 @@ def compare_counts(pairing: Pairing) -> Comparison:
             half_width=drift if low == high else None,
             confidence=1.0,
         ),
-        verdict="identical"
-        if low == high == 0
-        else decide((low - drift, high + drift), margin=pairing.margin, better=pairing.better),
+        verdict="identical" if low == high == 0 else _decide((low - drift, high + drift), pairing),
         margin=pairing.margin,
+        one_sided=pairing.one_sided,
+    )
+
+
+def _inside_p(differences: NDArray[np.float64], pairing: Pairing, *, margin: float) -> float:
+    """Return the p value of the test whether a difference is inside the margin, or its one side."""
+    if not pairing.one_sided:
+        return equivalence_p(differences, margin=margin)
+    sign = 1 if pairing.better == "higher" else -1
+    return non_inferiority_p(sign * differences, margin=margin)
+
+
+def _decide(interval: tuple[float, float], pairing: Pairing) -> Verdict:
+    return decide(
+        interval, margin=pairing.margin, better=pairing.better, one_sided=pairing.one_sided
     )
 
 
@@ -253,8 +296,9 @@ def _compare_varying(
                 confidence=levels.apart,
                 equivalence_confidence=levels.inside,
             )
+        same = power if pairing.one_sided else equivalence_power
         chances = Power(
-            equivalent=equivalence_power(room, sd=sd, n=n, confidence=planned.inside),
+            equivalent=same(max(0.0, room), sd=sd, n=n, confidence=planned.inside),
             margin=power(max(0.0, room), sd=sd, n=n, confidence=planned.apart),
         )
     drawn = n > MAX_EXACT_PAIRS
@@ -262,6 +306,7 @@ def _compare_varying(
         difference=estimate,
         verdict=verdict,
         margin=margin,
+        one_sided=pairing.one_sided,
         needed_seeds=needed,
         p_sign_flip=sign_flip_p(
             differences, generator=np.random.default_rng(FLIP_SEED) if drawn else None
@@ -278,15 +323,24 @@ def _judge(
     def look(confidence: float) -> tuple[Estimate, Verdict]:
         estimate = _widen(mean_interval(differences, confidence=confidence), by=pairing.drift)
         assert estimate.interval is not None
-        verdict = decide(estimate.interval, margin=pairing.margin, better=pairing.better)
-        return estimate, verdict
+        return estimate, _decide(estimate.interval, pairing)
 
     inside, apart = look(levels.inside), look(levels.apart)
+    if pairing.one_sided and pairing.margin is not None:
+        if apart[1] == "better":
+            return apart
+        if inside[1] in ("better", "non-inferior"):
+            return inside[0], "non-inferior"
+        return apart if apart[1] == "worse" else (_wider(inside, apart)[0], "inconclusive")
     if inside[1] == "equivalent":
         return inside
     if apart[1] not in ("equivalent", "inconclusive"):
         return apart
-    return max(inside, apart, key=lambda each: each[0].confidence)
+    return _wider(inside, apart)
+
+
+def _wider(*looks: tuple[Estimate, Verdict]) -> tuple[Estimate, Verdict]:
+    return max(looks, key=lambda each: each[0].confidence)
 
 
 def _widen(estimate: Estimate, *, by: float) -> Estimate:
@@ -317,6 +371,10 @@ def _compare_constant(
     if identical:
         verdict = "identical"
     elif exact:
-        low, high = mean - pairing.drift, mean + pairing.drift
-        verdict = decide((low, high), margin=pairing.margin, better=pairing.better)
-    return Comparison(difference=estimate, verdict=verdict, margin=pairing.margin)
+        verdict = _decide((mean - pairing.drift, mean + pairing.drift), pairing)
+    return Comparison(
+        difference=estimate,
+        verdict=verdict,
+        margin=pairing.margin,
+        one_sided=pairing.one_sided,
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitbench.case import Case
-from vitbench.configs.classify import parse_classifier
+from vitbench.configs.classify import ClassifyConfig, parse_classifier
 from vitbench.data.imagenet import words
 from vitbench.data.stream import Stream, open_stream
 from vitbench.device import autocast, synchronize
@@ -23,7 +23,7 @@ from vitbench.measure.flops import count_parameters, forward_flops
 from vitbench.models.foreign import ForeignModel
 from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
 from vitbench.outcome import Conditions, Outcome, Standing
-from vitbench.records import Metric, Pictures, Predictions
+from vitbench.records import Metric, Pictures, Predictions, as_metrics
 from vitbench.registry import CLASSIFIERS
 from vitbench.tasks.classifiers import Request, columns
 
@@ -43,8 +43,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     The model gets every image at its own size, and makes its input of it as it was trained to.
     raises: InputError for a classifier or images that cannot be had, or do not fit each other
     """
-    config = case.classify
-    assert config is not None
+    config: ClassifyConfig = case.classify
     source, name, weights = parse_classifier(config.model, setting="classify.model")
     stream = open_stream(case.data, folder=conditions.data_dir, held_out=source == TRAINED_HERE)
     request = Request(
@@ -60,12 +59,12 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.diagnostics = answers.series(num_classes=len(stream.class_names))
     outcome.metrics = _metrics(answers, stream, speed_reason=conditions.speed_reason)
     example = answers.example.to(case.compute.device)
-    outcome.metrics |= {
-        "parameters": Metric(value=float(count_parameters(model.image)), better="lower"),
-        "forward_flops": Metric(
-            value=float(forward_flops(classifier, example)), unit="FLOP", better="lower"
-        ),
-    }
+    outcome.metrics |= as_metrics(
+        {
+            "parameters": count_parameters(model.image),
+            "forward_flops": forward_flops(classifier, example),
+        }
+    )
     outcome.about = _about(model, example, request)
 
 
@@ -101,8 +100,7 @@ def _classifier(model: ForeignModel, request: Request) -> nn.Module:
 
 def _templates(request: Request) -> str:
     """Return the set of templates, "auto" resolved by the model and the images."""
-    config = request.case.classify
-    assert config is not None
+    config: ClassifyConfig = request.case.classify
     if config.templates != "auto":
         return config.templates
     if config.model.startswith(f"{TRAINED_HERE}:"):
@@ -181,7 +179,6 @@ def _answer(
     on_epoch: Callable[[Standing], None] | None,
 ) -> Answers:
     device = case.compute.device
-    assert case.classify is not None
     indices, target, top, confidence, losses = [], [], [], [], []
     seconds: list[float] = []
     example, told = torch.empty(0), time.perf_counter()
@@ -227,30 +224,22 @@ def _pictures(stream: Stream, indices: NDArray[np.int64]) -> Pictures:
 
 def _metrics(answers: Answers, stream: Stream, *, speed_reason: str | None) -> dict[str, Metric]:
     calibration = reliability(answers.confidence[:, 0], answers.correct).expected_error
-    return {
-        "test_accuracy": Metric(
-            value=top_accuracy(answers.top, answers.target, k=1), unit="%", better="higher"
-        ),
-        "top5_accuracy": Metric(
-            value=top_accuracy(answers.top, answers.target, k=TOP), unit="%", better="higher"
-        ),
-        "calibration_error": Metric(value=calibration, unit="%", better="lower"),
-        "test_loss": Metric(value=answers.loss, unit="nats", better="lower"),
-        "images_per_second": Metric(
-            value=None if speed_reason else answers.images_per_second,
-            unit="img/s",
-            better="higher",
-            reason=speed_reason,
-        ),
-        "test_images": Metric(value=float(len(answers.target))),
-        "unreadable_images": Metric(value=float(len(stream.broken)), better="lower"),
-    }
+    return as_metrics(
+        {
+            "test_accuracy": top_accuracy(answers.top, answers.target, k=1),
+            "top5_accuracy": top_accuracy(answers.top, answers.target, k=TOP),
+            "calibration_error": calibration,
+            "test_loss": answers.loss,
+            "images_per_second": speed_reason or answers.images_per_second,
+            "test_images": len(answers.target),
+            "unreadable_images": len(stream.broken),
+        }
+    )
 
 
 def _about(model: ForeignModel, example: Tensor, request: Request) -> dict[str, object]:
     """Say what was run: where the classifier is from, and what it is made of."""
-    config = request.case.classify
-    assert config is not None
+    config: ClassifyConfig = request.case.classify
     height, width = model.input_px
     head = (
         f"cosine to {len(request.class_names)} classes, {model.outputs} wide, "

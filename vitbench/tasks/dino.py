@@ -13,7 +13,7 @@ from vitbench.data.sources import Split
 from vitbench.measure.flops import count_parameters
 from vitbench.models.vit import ViT
 from vitbench.outcome import Conditions, Outcome
-from vitbench.records import Metric, Predictions
+from vitbench.records import Metric, Predictions, as_metrics
 from vitbench.tasks.features import (
     EVALUATION_BATCH,
     Encode,
@@ -37,7 +37,6 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     validation images. The saved model's head is the classifier, or else the linear probe.
     raises: CollapsedError when DINO gave the same for every image
     """
-    assert case.dino is not None
     images = Images.of(case, data_dir=conditions.data_dir)
     seconds: list[float] = []
     model: ViT | None = None
@@ -69,7 +68,7 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     _add_costs(outcome, model, seconds=seconds, reason=conditions.speed_reason)
     final = _classified(case, images, model, test=test, probe=probe)
     if case.dino.encoder == "supervised" or case.dino.finetune:
-        outcome.metrics["test_accuracy"] = Metric(value=final.accuracy, unit="%", better="higher")
+        outcome.metrics["test_accuracy"] = Metric.of("test_accuracy", final.accuracy)
     outcome.predictions = Predictions(
         predicted=final.predicted.numpy(),
         target=final.target.numpy(),
@@ -129,7 +128,6 @@ def _classified(
     case: Case, images: Images, model: ViT | None, *, test: Tensor, probe: Probe
 ) -> Evaluation:
     """Classify the test images: by the head where it was trained, by the probe where not."""
-    assert case.dino is not None
     if model is not None:
         if case.dino.encoder != "supervised" and not case.dino.finetune:
             with torch.no_grad():
@@ -166,17 +164,15 @@ def _add_costs(
 ) -> None:
     untrained = None if seconds else "nothing is trained"
     missing = {
-        "teacher_entropy": ("nats", "DINO was not used"),
-        "student_entropy": ("nats", "DINO was not used"),
-        "information": ("nats", "DINO was not used"),
-        "test_accuracy": ("%", "no classifier was trained on the labels"),
+        "teacher_entropy": "DINO was not used",
+        "student_entropy": "DINO was not used",
+        "information": "DINO was not used",
+        "test_accuracy": "no classifier was trained on the labels",
     }
-    for name, (unit, why) in missing.items():
-        outcome.metrics.setdefault(name, Metric(value=None, unit=unit, reason=why))
-    why_not = untrained or reason
-    outcome.metrics["train_seconds"] = Metric(
-        value=None if why_not else sum(seconds), unit="s", better="lower", reason=why_not
-    )
-    outcome.metrics["parameters"] = Metric(
-        value=0.0 if model is None else float(count_parameters(model)), better="lower"
+    outcome.metrics = {**as_metrics(missing), **outcome.metrics}
+    outcome.metrics |= as_metrics(
+        {
+            "train_seconds": untrained or reason or sum(seconds),
+            "parameters": 0 if model is None else count_parameters(model),
+        }
     )

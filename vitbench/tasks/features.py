@@ -16,7 +16,7 @@ from vitbench.device import autocast
 from vitbench.errors import InputError
 from vitbench.models.vit import ViT
 from vitbench.outcome import Outcome
-from vitbench.records import Metric
+from vitbench.records import as_metrics
 from vitbench.training.collapse import spread
 from vitbench.training.knn import accuracy, knn_predict
 from vitbench.training.linear_probe import Probe
@@ -44,7 +44,6 @@ class Images:
     @classmethod
     def of(cls, case: Case, *, data_dir: Path | None) -> Images:
         """Load the case's images; raises InputError where too few are left for training."""
-        assert case.dino is not None
         train_split, test = (
             load_split(case.data, split=split, folder=data_dir) for split in ("train", "test")
         )
@@ -69,7 +68,6 @@ class Measurement:
     """Measures features of a case's images, on its device and in its precision."""
 
     def __init__(self, case: Case, images: Images) -> None:
-        assert case.dino is not None
         self._config, self._compute, self.images = case.dino, case.compute, images
 
     @torch.no_grad()
@@ -117,13 +115,13 @@ def add_feature_metrics(
     """Add what features of the test images are worth; known: those of the known images."""
     split = measure.images.test
     right = accuracy(probe.predict(test), measure.labels(split))
-    outcome.metrics |= {
-        "knn_accuracy": Metric(
-            value=measure.knn_accuracy(test, split, bank=known), unit="%", better="higher"
-        ),
-        "linear_accuracy": Metric(value=right, unit="%", better="higher"),
-        "feature_std": Metric(value=spread(test)),
-    }
+    outcome.metrics |= as_metrics(
+        {
+            "knn_accuracy": measure.knn_accuracy(test, split, bank=known),
+            "linear_accuracy": right,
+            "feature_std": spread(test),
+        }
+    )
     outcome.diagnostics["probe_learning_rate"] = [probe.learning_rate]
     outcome.diagnostics["probe_weight_decay"] = [probe.weight_decay]
     outcome.diagnostics["probe_validation_accuracy"] = [probe.validation_accuracy]

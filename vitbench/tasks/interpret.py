@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -52,9 +50,8 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     nothing of it is kept on disk, so that it is never stale.
     raises: InputError for a model without attention to look at
     """
-    config = case.interpret
-    assert config is not None
-    trained = _train(dataclasses.replace(case, interpret=None), conditions=conditions)
+    config: InterpretConfig = case.interpret
+    trained = _train(case.without("interpret"), conditions=conditions)
     if trained.trained is None:
         raise InputError(
             "dino.encoder is 'pixels', which is no model to look at; expected dino, supervised or "
@@ -173,24 +170,22 @@ def _accuracy(trained: Outcome) -> Metric:
     return of_labels if of_labels.value is not None else trained.metrics["linear_accuracy"]
 
 
-SCORES: dict[str, Literal["higher", "lower"]] = {
-    "pointing_game": "higher",
-    "average_precision": "higher",
-    "small_pointing_game": "higher",
-    "small_average_precision": "higher",
-    "iou": "higher",
-    "insertion": "higher",
-    "deletion": "lower",
-}
+SCORES = (
+    "pointing_game",
+    "average_precision",
+    "small_pointing_game",
+    "small_average_precision",
+    "iou",
+    "insertion",
+    "deletion",
+)
 
 
 def _fill(outcome: Outcome, sums: Sums, *, case: Case, accuracy: Metric) -> None:
     means = {name: torch.cat(values).nanmean(dim=0) for name, values in sums.items()}
-    for name, better in SCORES.items():
+    for name in SCORES:
         if name in means and math.isfinite(means[name].item()):
-            outcome.metrics[name] = Metric(
-                value=100.0 * means.pop(name).item(), unit="%", better=better
-            )
+            outcome.metrics[name] = Metric.of(name, 100.0 * means.pop(name).item())
         else:
             known = means.pop(name, None) is not None
             reason = (
@@ -198,8 +193,8 @@ def _fill(outcome: Outcome, sums: Sums, *, case: Case, accuracy: Metric) -> None
                 if known
                 else f"{case.data.dataset} does not know where its objects are"
             )
-            outcome.metrics[name] = Metric(value=None, unit="%", better=better, reason=reason)
+            outcome.metrics[name] = Metric.of(name, reason)
     negative = 100.0 * means["negative_mass"].mean().item()
-    outcome.metrics["negative_mass"] = Metric(value=negative, unit="%")
+    outcome.metrics["negative_mass"] = Metric.of("negative_mass", negative)
     outcome.metrics["test_accuracy"] = accuracy
     outcome.diagnostics |= {name: values.tolist() for name, values in means.items()}

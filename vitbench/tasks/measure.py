@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vitbench.case import Case
+from vitbench.configs.measure import MeasureConfig
 from vitbench.data.sources import load_split
 from vitbench.device import generator
 from vitbench.measure.affordable import estimate_batch
@@ -31,7 +32,7 @@ from vitbench.measure.precision import (
 from vitbench.measure.size import weights_mib
 from vitbench.models.foreign import ForeignModel
 from vitbench.outcome import Conditions, Outcome, SkippedError
-from vitbench.records import Metric
+from vitbench.records import Metric, as_metrics
 
 FEWEST_ROUNDS = MIN_ROUNDS
 """Also of a model whose rounds last longer than the time there is: fewer have no interval."""
@@ -45,8 +46,8 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     what ratio is noise.
     raises: SkippedError for what this device cannot do, or not in the time allowed
     """
-    config, device = case.measure, case.compute.device
-    assert config is not None
+    config: MeasureConfig = case.measure
+    device = case.compute.device
     reference = open_reference(
         config.encoder, weights=config.weights, small=config.small, seed=case.seed, device=device
     )
@@ -74,10 +75,12 @@ def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
     outcome.metrics = {
         **_speed(timed, reason=conditions.speed_reason),
         **peaks,
-        "weights_mib": Metric(value=weights_mib(variant.module), unit="MiB", better="lower"),
-        "parameters": Metric(value=float(count_parameters(reference.model.image)), better="lower"),
-        "forward_flops": Metric(
-            value=reference.flops, unit="FLOP", better="lower", reason=reference.flops_reason
+        **as_metrics(
+            {
+                "weights_mib": weights_mib(variant.module),
+                "parameters": count_parameters(reference.model.image),
+                "forward_flops": reference.flops_reason or reference.flops,
+            }
         ),
         **parity.metrics(),
         **decisions(
@@ -121,8 +124,7 @@ def _images(case: Case, model: ForeignModel, variant: Variant, *, count: int) ->
 
 def _require_time(variant: Variant, reference: Reference, case: Case) -> None:
     """Skip a format that the device emulates so slowly that a batch would take too long."""
-    config = case.measure
-    assert config is not None
+    config: MeasureConfig = case.measure
     if config.compile or config.precision in ("fp32", "tf32"):
         return
     found = estimate_batch(
@@ -147,8 +149,8 @@ def _require_time(variant: Variant, reference: Reference, case: Case) -> None:
 
 def _time(variant: Variant, fp32: Variant, model: ForeignModel, case: Case) -> PairedLatency:
     """Time the variant and float32 in the same rounds."""
-    config, arms = case.measure, {}
-    assert config is not None
+    config: MeasureConfig = case.measure
+    arms = {}
     for name, each in (("fp32", fp32), ("variant", variant)):
         images = _images(case, model, each, count=config.batch_size)
         arms[name] = _step(each, images)
@@ -179,7 +181,6 @@ def _pictures(
     case: Case, model: ForeignModel, conditions: Conditions
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Return images of the test split, as the encoder wants them, their labels, the classes."""
-    assert case.measure is not None
     data = dataclasses.replace(case.data, test_images=case.measure.images)
     split = load_split(data, split="test", folder=conditions.data_dir)
     return model.preprocessing(split.images), split.labels, split.class_names
@@ -188,7 +189,6 @@ def _pictures(
 @torch.inference_mode()
 def _outputs(variant: Variant, pictures: Tensor, case: Case) -> Tensor:
     """Return the outputs for all pictures, (b, d) in float32 on the CPU."""
-    assert case.measure is not None
     batches = torch.split(pictures, case.measure.batch_size)
     given = (batch.to(case.compute.device, variant.input_dtype) for batch in batches)
     return torch.cat([variant.run(batch).float().cpu() for batch in given])
@@ -202,17 +202,16 @@ def _speed(timed: PairedLatency, *, reason: str | None) -> dict[str, Metric]:
     low, high = ratio.interval or (None, None)
     metrics = {
         **arm.metrics(),
-        "latency_ratio": Metric(value=ratio.median, better="lower"),
-        "latency_ratio_low": Metric(value=low, reason=few),
-        "latency_ratio_high": Metric(value=high, reason=few),
-        "rounds": Metric(value=float(ratio.rounds)),
+        **as_metrics(
+            {
+                "latency_ratio": ratio.median,
+                "latency_ratio_low": few or low,
+                "latency_ratio_high": few or high,
+                "rounds": ratio.rounds,
+            }
+        ),
     }
-    if reason is None:
-        return metrics
-    return {
-        name: Metric(value=None, unit=each.unit, better=each.better, reason=reason)
-        for name, each in metrics.items()
-    }
+    return metrics if reason is None else as_metrics(dict.fromkeys(metrics, reason))
 
 
 def _series(timed: PairedLatency) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from vitbench.data.multicrop import CropBatches
 from vitbench.errors import InputError
 from vitbench.models.vit import ViT
 from vitbench.outcome import Conditions, Outcome
-from vitbench.records import Metric
+from vitbench.records import as_metrics
 from vitbench.tasks.features import Images, Measurement
 from vitbench.tasks.train import build_for
 from vitbench.training.dino import DinoCurves, train_dino
@@ -143,8 +143,10 @@ def _note_dino(outcome: Outcome, curves: DinoCurves) -> None:
 
 def add_dino_metrics(outcome: Outcome, curves: DinoCurves) -> None:
     """Add what the last epoch says of student and teacher."""
-    outcome.metrics["teacher_entropy"] = Metric(value=curves.teacher_entropy[-1], unit="nats")
-    outcome.metrics["student_entropy"] = Metric(value=curves.student_entropy[-1], unit="nats")
-    outcome.metrics["information"] = Metric(
-        value=curves.information[-1], unit="nats", better="higher"
+    outcome.metrics |= as_metrics(
+        {
+            "teacher_entropy": curves.teacher_entropy[-1],
+            "student_entropy": curves.student_entropy[-1],
+            "information": curves.information[-1],
+        }
     )

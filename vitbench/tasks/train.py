@@ -22,10 +22,10 @@ from vitbench.measure.flops import (
 )
 from vitbench.measure.memory import AddedMemory
 from vitbench.models.vit import build
-from vitbench.outcome import Outcome, Standing
-from vitbench.records import Metric, Predictions
+from vitbench.outcome import Conditions, Outcome, Standing
+from vitbench.records import Predictions, as_metrics
 from vitbench.training.evaluation import Evaluation, diagnose, evaluate
-from vitbench.training.loop import DivergedError, Ready, check_learned, training
+from vitbench.training.loop import DivergedError, Ready, check_learned, drive, training
 from vitbench.training.state import State
 from vitbench.training.step import Taken
 
@@ -33,6 +33,21 @@ EVALUATION_BATCH = 500
 """Images of one batch of an evaluation."""
 DIAGNOSED_IMAGES = 64
 """Test images that a model is given for its diagnostics."""
+
+
+def perform(case: Case, outcome: Outcome, *, conditions: Conditions) -> None:
+    """Train the case's model, test it, and fill the outcome."""
+    drive(
+        steps(
+            case,
+            outcome,
+            data_dir=conditions.data_dir,
+            speed_reason=conditions.speed_reason,
+            on_epoch=conditions.on_epoch,
+            start=conditions.start,
+            on_state=conditions.on_state,
+        )
+    )
 
 
 def steps(
@@ -125,31 +140,21 @@ def steps(
     train_flops = None if flops is None else 3.0 * flops * steps * case.train.batch_size
     per_epoch = batches.steps_per_epoch * case.train.batch_size
     last_epoch = outcome.curves.train_loss[-batches.steps_per_epoch :]
-    outcome.metrics = {
-        "test_accuracy": Metric(value=final.accuracy, unit="%", better="higher"),
-        "test_loss": Metric(value=final.loss, unit="nats", better="lower"),
-        "train_loss": Metric(value=sum(last_epoch) / len(last_epoch), unit="nats", better="lower"),
-        "train_images_per_second": Metric(
-            value=None if speed_reason else outcome.curves.steady_images_per_second,
-            unit="img/s",
-            better="higher",
-            reason=speed_reason,
-        ),
-        "train_seconds": Metric(
-            value=None if speed_reason else outcome.curves.seconds(images_per_epoch=per_epoch),
-            unit="s",
-            better="lower",
-            reason=speed_reason,
-        ),
-        "train_steps": Metric(value=float(steps), unit="steps"),
-        "train_flops": Metric(value=train_flops, unit="FLOP", better="lower", reason=flops_reason),
-        "forward_flops": Metric(value=flops, unit="FLOP", better="lower", reason=flops_reason),
-        "parameters": Metric(value=float(count_parameters(model)), better="lower"),
-        "peak_memory_mib": Metric(value=peak, unit="MiB", better="lower", reason=peak_reason),
-        "memory_before_mib": Metric(
-            value=None if peak is None else memory.before, unit="MiB", reason=peak_reason
-        ),
-    }
+    outcome.metrics = as_metrics(
+        {
+            "test_accuracy": final.accuracy,
+            "test_loss": final.loss,
+            "train_loss": sum(last_epoch) / len(last_epoch),
+            "train_images_per_second": speed_reason or outcome.curves.steady_images_per_second,
+            "train_seconds": speed_reason or outcome.curves.seconds(images_per_epoch=per_epoch),
+            "train_steps": steps,
+            "train_flops": flops_reason or train_flops,
+            "forward_flops": flops_reason or flops,
+            "parameters": count_parameters(model),
+            "peak_memory_mib": peak_reason or peak,
+            "memory_before_mib": peak_reason or memory.before,
+        }
+    )
 
 
 def build_for(case: Case) -> nn.Module:

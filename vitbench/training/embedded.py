@@ -166,7 +166,6 @@ def _side(case: Case) -> int:
 
 
 def _with_epochs(case: Case) -> TrainConfig:
-    assert case.classify is not None
     return dataclasses.replace(case.train, epochs=case.classify.epochs)
 
 
@@ -183,7 +182,6 @@ def _batches(case: Case, split: Split, normalization: Normalization) -> Batches:
 
 def _content(case: Case) -> str:
     """Hash what decides on the weights: training, images, seed, device, code and libraries."""
-    assert case.classify is not None
     settings = case.changed_settings()
     return digest(
         {

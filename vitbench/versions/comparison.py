@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from vitbench.case import SECTIONS
 from vitbench.compare.findings import Finding
 from vitbench.compare.gate import Gate, compare_stores
 from vitbench.compare.interleaved import MARGIN_PERCENT
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match
 from vitbench.errors import InputError
+from vitbench.metrics import METRICS
 from vitbench.records import Record
 from vitbench.stats import Estimate
 from vitbench.versions.side import Side
 from vitbench.versions.timing import STEPS, Timing, Worker, WorkerError, time_step
 from vitbench.versions.worktree import checked_out
 
-UNTIMED = {"classify", "dino", "interpret"}
-"""Sections of cases that say nothing of `model` as a classifier of its own."""
+TRAINING = {*SECTIONS, "seed", "budget"}
+"""What a case has whose result is a classifier; more says that it has another task."""
 SEED = 0
 """Of the order in which the two codes take turns."""
 
@@ -116,7 +118,7 @@ def _time_arms(
         base, new = (open_workers.enter_context(Worker(side)) for side in sides)
         for match in gate.matches:
             pair = next(match.pairs(), None)
-            if pair is None or any(record.case.keys() & UNTIMED for record in pair):
+            if pair is None or any(record.case.keys() - TRAINING for record in pair):
                 continue
             key = str([(record.case["model"], record.case["data"]["dataset"]) for record in pair])
             if key not in models:
@@ -143,9 +145,7 @@ def _time_models(
     for step in STEPS:
         finding = Finding(
             place=match.place,
-            metric=step,
-            unit="ms",
-            better="lower",
+            info=METRICS.recorded(step, unit="ms", better="lower"),
             kind="timed",
             seeds=(pair[0].seed,),
         )

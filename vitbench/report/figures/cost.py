@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from vitbench import units
+from vitbench.metrics import METRICS
 from vitbench.records import Metric, Record
 from vitbench.report.figures.canvas import (
     CHARACTER_PX,
@@ -20,7 +20,7 @@ from vitbench.report.figures.canvas import (
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, marker
 from vitbench.report.numbers import format_counts, format_estimate
-from vitbench.report.summary import Column, Table, measured_alike, values_of
+from vitbench.report.summary import Column, Table, is_comparable, values_of
 from vitbench.report.tables import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
 
@@ -34,13 +34,8 @@ LOGARITHMIC_FROM = 8.0
 MAX_NAMED = 14
 """Of more points, only those of the front and the baseline are named."""
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "operations": ("forward_flops", "train_flops"),
-    "time": ("train_seconds", "latency_p50_ms", "latency_ms"),
-    "memory": ("peak_memory_mib", "peak_memory"),
-    "size": ("parameters",),
-}
-"""What costs, and the metrics of it, the first that there is."""
+KINDS = ("operations", "time", "memory", "size")
+"""What costs, the most telling first; which metrics do is registered with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +59,7 @@ def draw_costs(table: Table, samples: SamplesOf) -> list[Figure]:
     """
     if not table.columns:
         raise MissingError("the study names no metric")
-    figures = [
-        figure for kind in KINDS if (figure := _draw_kind(table, kind, KINDS[kind])) is not None
-    ]
+    figures = [figure for kind in KINDS if (figure := _draw_kind(table, kind)) is not None]
     if not figures:
         raise MissingError("all arms cost the same, or no record tells what they cost")
     if len(figures) > 3:  # the number of parameters is the least telling
@@ -88,10 +81,11 @@ def pareto_front(points: Sequence[Point], *, better: Direction) -> list[Point]:
     return front
 
 
-def _draw_kind(table: Table, kind: str, metrics: Sequence[str]) -> Figure | None:
+def _draw_kind(table: Table, kind: str) -> Figure | None:
+    """Draw the first metric of a kind of cost that there is."""
     first = table.columns[0]
-    for name in metrics:
-        cost = _column(table, name)
+    for info in METRICS:
+        cost = _column(table, info.name) if info.cost == kind else None
         if cost is None or cost.metric == first.metric or not cost.comparable:
             continue
         points = _points(table, cost)
@@ -107,8 +101,8 @@ def _column(table: Table, metric: str) -> Column | None:
     )
     if found is None or found.better != "lower":
         return None
-    comparable = found.unit not in units.TIME or measured_alike(table.records)
-    return Column(metric=metric, unit=found.unit, better=found.better, comparable=comparable)
+    info = found.info(metric)
+    return Column(info=info, comparable=is_comparable(info, table.records))
 
 
 def _points(table: Table, cost: Column) -> list[Point]:

@@ -8,7 +8,7 @@ from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning,
 from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
 from vitbench.report.numbers import format_counts, format_difference
-from vitbench.report.summary import Row, Table, values_of
+from vitbench.report.summary import Row, Table, is_one_sided, values_of
 from vitbench.report.tables import column_title
 
 ROW_PX = 30
@@ -47,6 +47,8 @@ def draw_differences(table: Table, samples: SamplesOf) -> list[Figure]:
     caption = f"{measured}. {', '.join(signs)}."
     if margin is not None:
         caption += " The band is the margin within which a difference does not matter."
+        if is_one_sided(column.info, table.plan):
+            caption += " To the better side no difference is too large."
     if there > MAX_ROWS:
         caption += f" Of {there} arms, the best and the worst {MAX_ROWS // 2}."
     name = f"Difference to {table.plan.baseline} in {title}"
@@ -89,7 +91,10 @@ def _canvas(table: Table, rows: list[Row]) -> Canvas:
         ends += difference.interval or (difference.mean, difference.mean)
     x = spanning(ends, start=left, stop=WIDTH - right, margin=0.04)
     if margin is not None:
-        start, stop = x(-margin), x(margin)
+        low, high = -margin, margin
+        if is_one_sided(column.info, table.plan):
+            low, high = (low, x.high) if column.better == "higher" else (x.low, high)
+        start, stop = x(low), x(high)
         canvas.add(
             f'<rect x="{px(start)}" y="8" width="{px(stop - start)}" height="{px(bottom - 8)}" '
             'class="margin"/>'
