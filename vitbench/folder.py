@@ -74,7 +74,9 @@ class Begun:
         """Read it back; raises InputError when its case has other settings than there are."""
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(value.keys() - known):
-            raise InputError(f"made by a later version of vitbench, which keeps {', '.join(unknown)}")
+            raise InputError(
+                f"made by a later version of vitbench, which keeps {', '.join(unknown)}"
+            )
         imports = tuple(value.get("imports", ()))
         case = with_parts(lambda: Case.from_json(value["case"]), files=imports)
         resumed = tuple(value["resumed"])
