@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from vitbench.gallery.looks import Array, ImageLook, ModelLook
+from vitbench.gallery.overlay import legend, mask_over, overlay
 from vitbench.gallery.plot import COLOURS, INK, Plot, render
 
 UNSIGNED, SIGNED = "viridis", "coolwarm"
 PANEL_INCHES = 1.75
 COLUMNS = 6
+CUT_FROM, CUT_SHARE = 200, 0.005
+"""Patches from which on a scale may end before the maximum, and the share that it leaves out."""
 SHOWN_PLACES = 7
 """Rows and columns of patches whose similarities are shown; a larger grid is thinned out."""
 
@@ -27,6 +30,19 @@ def draw_image(look: ImageLook) -> list[Plot]:
         "masks": lambda figure: _draw_masks(figure, look),
     }
     return [render(name, draw, salt=look.name) for name, draw in drawings.items()]
+
+
+def draw_heads(look: ImageLook) -> list[Plot]:
+    """Draw every head of the last layer as a figure of its own; their names sort."""
+    heads = range(look.layers.shape[1])
+    return [
+        render(
+            f"head-{head:02d}",
+            lambda figure, head=head: _draw_head(figure, look, head),
+            salt=look.name,
+        )
+        for head in heads
+    ]
 
 
 def draw_model(look: ModelLook) -> list[Plot]:
@@ -71,31 +87,63 @@ def _strip(axes: Any) -> None:
 
 def _scale(values: Array) -> dict[str, Any]:
     """Choose colours: from 0, or around 0 where values have a sign."""
-    if values.min() < 0:
+    import matplotlib as mpl
+
+    signed = bool(values.min() < 0)
+    cmap = mpl.colormaps[SIGNED if signed else UNSIGNED]
+    if signed:
         limit = float(np.abs(values).max())
-        return {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
-    # A patch or two of a large map can hold so much that nothing else would be seen.
-    return {"cmap": UNSIGNED, "vmin": 0.0, "vmax": float(np.percentile(values, 99.5)) or 1.0}
+        return {"cmap": cmap, "vmin": -limit, "vmax": limit}
+    return {"cmap": cmap, "vmin": 0.0, "vmax": _top(values) or 1.0}
+
+
+def _top(values: Array) -> float:
+    """Return the end of the scale: the maximum, or of hundreds of patches one that leaves some out.
+
+    A patch or two of a large map can hold so much that nothing else would be seen. What is left
+    out is at most `CUT_SHARE` of the patches of a map, and none of a map of fewer than `CUT_FROM`.
+    """
+    patches = values.shape[-2] * values.shape[-1] if values.ndim > 1 else values.size
+    if patches < CUT_FROM:
+        return float(values.max())
+    return float(np.quantile(values, 1 - CUT_SHARE, method="lower"))
 
 
 def _ends(values: Array) -> str:
     """Say at which end of the scale there are values beyond it."""
-    return "max" if values.max() > 1.02 * _scale(values)["vmax"] else "neither"
+    return "max" if values.max() > _scale(values)["vmax"] else "neither"
 
 
-def _show_photo(axes: Any, look: ImageLook, *, grey: bool = False) -> None:
-    height, width = look.pixels.shape[:2]
-    pixels = look.pixels
-    if grey:
-        light = pixels @ np.array([0.299, 0.587, 0.114])
-        pixels = np.repeat(light[..., None], 3, axis=2).astype(np.uint8)
-    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+def _told_maximum(values: Array) -> str:
+    """Say the largest value, where the scale ends before it."""
+    return f"; maximum {values.max():.3g}" if _ends(values) == "max" else ""
 
 
-def _show_map(axes: Any, values: Array, look: ImageLook, **how: Any) -> Any:
-    height, width = look.pixels.shape[:2]
-    how = {**_scale(values), "interpolation": "nearest", **how}
-    return axes.imshow(values, extent=(0, width, height, 0), **how)
+def _show(axes: Any, pixels: Any) -> None:
+    """Show pixels as they are; what is small stays in squares."""
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest")
+
+
+def _show_over(axes: Any, values: Array, look: ImageLook, scale: dict[str, Any]) -> None:
+    _show(axes, overlay(look.pixels, values, **scale))
+
+
+def _show_bar(axes: Any, scale: dict[str, Any], label: str) -> None:
+    """Draw the scale as it looks over dark and over light parts of a photograph."""
+    axes.set_frame_on(True)
+    low, high = scale["vmin"], scale["vmax"]
+    axes.imshow(legend(**scale), extent=(low, high, 0, 1), aspect="auto")
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(_few_ticks())
+    axes.tick_params(bottom=True, labelbottom=True)
+    axes.set_xlabel(label)
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4)
 
 
 def _draw_maps(figure: Any, look: ImageLook) -> str:
@@ -105,68 +153,97 @@ def _draw_maps(figure: Any, look: ImageLook) -> str:
         "rollout": (look.rollout, f"% of the {who}"),
         "last layer, mean of heads": (look.layers[-1].mean(axis=0), f"% of what the {who} reads"),
         **{
-            title: (values, "logits" if title == "attribution" else f"% of the {who}")
+            title: (values, "logits" if "attribution" in title else f"% of the {who}")
             for title, values in look.gradients.items()
         },
     }
     height, width = look.pixels.shape[:2]
     panel = 1.35 * PANEL_INCHES
     tall = panel * height / width
-    figure.set_size_inches((1 + len(maps)) * panel, tall + 0.9)
+    figure.set_size_inches((1 + len(maps)) * panel, tall + 0.95)
     # Colour bars in a row of their own, so that the original stands level with the maps.
-    axes, bars = figure.subplots(2, 1 + len(maps), height_ratios=[tall, 0.1])
+    axes, bars = figure.subplots(2, 1 + len(maps), height_ratios=[tall, 0.12])
     for one in axes:
         _strip(one)
     bars[0].set_visible(False)
-    _show_photo(axes[0], look)
+    _show(axes[0], look.pixels)
     axes[0].set_title("original")
     for one, below, (title, (values, unit)) in zip(axes[1:], bars[1:], maps.items(), strict=True):
-        _show_photo(one, look, grey=True)
-        drawn = _show_map(one, values, look, alpha=0.65)
+        scale = _scale(values)
+        _show_over(one, values, look, scale)
         one.set_title(title)
-        bar = figure.colorbar(drawn, cax=below, orientation="horizontal", extend=_ends(values))
-        bar.solids.set_alpha(1)
-        bar.set_label(unit)
+        _show_bar(below, scale, f"{unit}{_told_maximum(values)}")
     said = f" Predicted: {look.prediction}." if look.prediction else ""
-    return f"The image, and maps of the whole model over it.{said}{_told_negative(look)}"
+    return (
+        "The image, and maps of the whole model over it in grey: the more, the less is seen "
+        f"through the colour.{said}{_told_negative(look)}"
+    )
 
 
 def _draw_heads(figure: Any, look: ImageLook) -> str:
     maps = look.layers[-1]
-    titles = [f"head {head}" for head in range(len(maps))]
+    titles = [f"head {head}: {own}" for head, own in enumerate(_told_own(look.own[-1], look))]
     _draw_row(figure, look, maps, titles)
     return (
         f"What the {look.reader} reads of each patch in the last layer, head by head, in one scale."
-        f"{_told_negative(look)}"
+        f"{_explained_own(look)}{_told_negative(look)}"
     )
+
+
+def _draw_head(figure: Any, look: ImageLook, head: int) -> str:
+    """One head of the last layer, in the scale of all of them."""
+    height, width = look.pixels.shape[:2]
+    tall = 3.2 * height / width
+    figure.set_size_inches(3.2, tall + 0.95)
+    one, below = figure.subplots(2, 1, height_ratios=[tall, 0.12])
+    _strip(one)
+    _strip(below)
+    scale = _scale(look.layers[-1])
+    values = look.layers[-1, head]
+    _show_over(one, values, look, scale)
+    one.set_title(f"head {head}: {_told_own(look.own[-1], look)[head]}")
+    _show_bar(below, scale, f"% of what the {look.reader} reads; maximum {values.max():.3g}")
+    return f"What the {look.reader} reads of each patch in head {head} of the last layer."
 
 
 def _draw_layers(figure: Any, look: ImageLook) -> str:
-    maps = look.layers.mean(axis=1)
-    _draw_row(figure, look, maps, [f"layer {layer}" for layer in range(len(maps))], shared=False)
+    maps, owns = look.layers.mean(axis=1), _told_own(look.own.mean(axis=1), look)
+    titles = [f"layer {layer}: {own}" for layer, own in enumerate(owns)]
+    _draw_row(figure, look, maps, titles, shared=False)
     return (
         f"What the {look.reader} reads of each patch in every layer, mean of the heads; each with "
-        f"its own scale, whose ends stand below it.{_told_negative(look)}"
+        f"its own scale, whose ends stand below it.{_explained_own(look)}{_told_negative(look)}"
     )
+
+
+def _told_own(own: Array, look: ImageLook) -> list[str]:
+    """Say of each map which part of the whole its patches have."""
+    return [f"{100 - share:.0f} % of patches" for share in own]
+
+
+def _explained_own(look: ImageLook) -> str:
+    if look.mode != "relu" or not look.own.any():
+        return ""
+    return f" The rest to 100 % it reads of itself{' and of registers' if look.registers else ''}."
 
 
 def _draw_row(
     figure: Any, look: ImageLook, maps: Array, titles: Sequence[str], *, shared: bool = True
 ) -> None:
-    axes = _panels(figure, len(maps), look=look, bar=shared)
-    drawn = None
-    for one, values, title in zip(axes, maps, titles, strict=True):
+    axes = _panels(figure, 1 + len(maps), look=look, bar=shared)
+    _show(axes[0], look.pixels)
+    axes[0].set_title("original")
+    for one, values, title in zip(axes[1:], maps, titles, strict=True):
         scale = _scale(maps if shared else values)
-        drawn = _show_map(one, values, look, **{**scale, "interpolation": "none"})
+        _show_over(one, values, look, scale)
         one.set_title(title)
         if not shared:
-            more = " or more" if _ends(values) == "max" else ""
-            one.set_xlabel(f"{scale['vmin']:.2g} to {scale['vmax']:.2g} %{more}", labelpad=2)
+            ends = f"{scale['vmin']:.3g} to {scale['vmax']:.3g} %{_told_maximum(values)}"
+            one.set_xlabel(ends, labelpad=2)
     if shared:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.9, extend=_ends(maps))
-        bar.set_label("% read")
-    else:
-        figure.set_size_inches(figure.get_size_inches() + np.array([0.0, 0.15 * _rows(axes)]))
+        _show_bar(axes[0].inset_axes((0.0, -0.16, 1.0, 0.08)), _scale(maps), "")
+        axes[0].set_xlabel(f"% read{_told_maximum(maps)}", labelpad=24)
+    figure.set_size_inches(figure.get_size_inches() + np.array([0.0, 0.15 * _rows(axes)]))
 
 
 def _rows(axes: Sequence[Any]) -> int:
@@ -174,17 +251,15 @@ def _rows(axes: Sequence[Any]) -> int:
 
 
 def _draw_masks(figure: Any, look: ImageLook) -> str:
-    axes = _panels(figure, len(look.masks), look=look)
-    height, width = look.pixels.shape[:2]
-    for head, (one, mask) in enumerate(zip(axes, look.masks, strict=True)):
-        rows, columns = (np.arange(side) for side in (height, width))
-        kept = mask[rows * mask.shape[0] // height][:, columns * mask.shape[1] // width]
-        dimmed = np.where(kept[..., None], look.pixels, look.pixels // 5 + 12).astype(np.uint8)
-        one.imshow(dimmed, extent=(0, width, height, 0), interpolation="antialiased")
+    axes = _panels(figure, 1 + len(look.masks), look=look)
+    _show(axes[0], look.pixels)
+    axes[0].set_title("original")
+    for head, (one, mask) in enumerate(zip(axes[1:], look.masks, strict=True)):
+        _show(one, mask_over(look.pixels, mask))
         one.set_title(f"head {head}: {100 * mask.mean():.0f} % of patches")
     return (
-        f"The least patches that hold {100 * look.mass_share:.0f} % of what the {look.reader} reads "
-        "of patches in the last layer, head by head; the rest is dimmed."
+        f"The fewest patches that hold {100 * look.mass_share:.0f} % of what the {look.reader} "
+        "reads of patches in the last layer, head by head; the rest is grey and pale."
     )
 
 

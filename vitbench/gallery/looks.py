@@ -31,6 +31,7 @@ class ImageLook:
 
     pixels: (h, w, 3) uint8
     layers: (l, k, gh, gw), what the reader reads of each patch, %
+    own: (l, k), what the reader reads of no patch: of the class token and of registers, %
     rollout: (gh, gw), %
     masks: (k, gh, gw) bool, patches that hold `mass_share` of a head of the last layer
     gradients: name -> (gh, gw), maps for the predicted class; empty for a model without classes
@@ -44,11 +45,13 @@ class ImageLook:
     name: str
     pixels: NDArray[np.uint8]
     layers: Array
+    own: Array
     rollout: Array
     masks: NDArray[np.bool_]
     mass_share: float
     mode: Mode
     reader: str
+    registers: int
     distance_px: Array
     entropy_nats: Array
     norms: Array
@@ -84,6 +87,7 @@ class _Seen:
 
     step: Tensor
     read: Tensor
+    own: Tensor
     distance: Tensor
     entropy: Tensor
     norms: Tensor
@@ -127,11 +131,13 @@ def look_at_image(
         name=name,
         pixels=pixels.permute(1, 2, 0).cpu().numpy(),
         layers=_array(100 * layers),
+        own=_array(100 * torch.stack([one.own[0] for one in seen])),
         rollout=_array(100 * layout.to_grid(rolled)[0]),
         masks=mass_mask(layers[-1].clamp(min=0), share=mass_share).cpu().numpy(),
         mass_share=mass_share,
         mode=mode,
         reader="class token" if layout.has_class else "patches",
+        registers=layout.registers,
         distance_px=_array(torch.stack([one.distance[0] for one in seen])),
         entropy_nats=_array(torch.stack([one.entropy[0] for one in seen])),
         norms=_array(torch.stack([one.norms[0] for one in seen])),
@@ -186,6 +192,7 @@ def _reduce(layer: Layer, layout: TokenLayout, *, mode: Mode) -> _Seen:
     return _Seen(
         step=attention.mean(dim=1) if mode == "signed" else fuse_heads(attention, fusion="mean"),
         read=layout.read(attention),
+        own=layout.read_of_prefix(attention),
         distance=attention_distance(positive, layout=layout),
         entropy=attention_entropy(positive),
         norms=layout.to_grid(norms).flatten(1),

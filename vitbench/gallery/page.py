@@ -14,7 +14,7 @@ from torch import Tensor
 from vitbench import __version__
 from vitbench.errors import InputError
 from vitbench.files import write_whole
-from vitbench.gallery.drawing import draw_image, draw_model
+from vitbench.gallery.drawing import draw_heads, draw_image, draw_model
 from vitbench.gallery.looks import ImageLook, look_at_image, look_at_model
 from vitbench.gallery.plot import Plot
 from vitbench.interpret.encoders import Encoder
@@ -36,7 +36,7 @@ def write_gallery(
     """Draw what a model attends to in images, and what it is.
 
     folder: gets `index.html`, the model's figures, and for each image a folder with `original.png`
-        and its figures, as PNG and SVG
+        and its figures, as PNG and SVG, also one for each head
     images: names, and (3, h, w) uint8 each, whose sizes the model takes
     command: how the gallery can be made again
     returns: the page
@@ -49,7 +49,8 @@ def write_gallery(
         for number, (name, pixels) in enumerate(images, start=1):
             look = look_at_image(encoder, pixels, name=name, mode=mode, mass_share=mass_share)
             plots = draw_image(look)
-            _write(folder / _folder_name(number, name), plots, original=look)
+            of_image = folder / _folder_name(number, name)
+            _write(of_image, [*plots, *draw_heads(look)], original=look)
             looks.append((look, plots))
             if on_image is not None:
                 on_image(look)

@@ -67,6 +67,12 @@ class TokenLayout:
         readers = self.readers().to(attention)
         return self.to_grid(torch.einsum("i,...ij->...j", readers, attention))
 
+    def read_of_prefix(self, attention: Tensor) -> Tensor:
+        """Return what the reader reads of the tokens before the patches: (…, n, n) to (…)."""
+        readers = self.readers().to(attention)
+        read = torch.einsum("i,...ij->...j", readers, attention)
+        return read[..., : self.num_prefix].sum(dim=-1)
+
     def check(self, tokens: int) -> None:
         """Raise InputError unless there are so many tokens."""
         if tokens != self.num_tokens:
