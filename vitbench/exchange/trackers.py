@@ -29,7 +29,12 @@ def track(records: Iterable[Record], *, tracker: Tracker, results: Path) -> str:
     raises: InputError when the tracker is not installed, or does not take the runs
     """
     folder = (results / FOLDER).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}; name another folder with -o"
+        ) from error
     send, then = _SENDERS[tracker](folder)
     for record in records:
         send(record)

@@ -15,9 +15,10 @@ import pytest
 
 from vitbench.errors import InputError
 from vitbench.lifeline import end_with
+from vitbench.pytest_plugin.collection import STUDY, Collection, Mistake, say_mistake
 from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
-from vitbench.pytest_plugin.session import STUDY, Mistake, Session
+from vitbench.pytest_plugin.session import Session
 from vitbench.pytest_plugin.summary import Summary
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
         if CONTROLLER in worker:
             end_with(worker[CONTROLLER])
-    session = Session(config, find_settings(config))
+    settings = find_settings(config)
+    session = Session(config, settings)
     config.pluginmanager.register(session, "vitbench_session")
+    config.pluginmanager.register(Collection(config, settings), "vitbench_collection")
     if not session.is_worker:
         config.pluginmanager.register(Summary(session), "vitbench_summary")
         config.pluginmanager.register(Crashes(), "vitbench_crashes")
@@ -71,7 +74,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from vitbench.study import cell_id
 
     session = _session(metafunc.config)
-    session.note_overridden(study)
+    collection: Collection = metafunc.config.pluginmanager.getplugin("vitbench_collection")
+    collection.note_overridden(study)
     try:
         cells = study.expand(
             budget=session.settings.budget,
@@ -107,7 +111,7 @@ def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
     cell: Cell | Mistake = marker.args[0]
     session = _session(request.config)
     if isinstance(cell, Mistake):
-        pytest.fail(session.mistake([cell], studies=1), pytrace=False)
+        pytest.fail(say_mistake([cell], studies=1), pytrace=False)
 
     def run(case: Case) -> Record:
         __tracebackhide__ = True
