@@ -149,9 +149,7 @@ def test_trackio_is_given_the_runs_of_a_study(tmp_path):
     said = send("trackio", tmp_path)
     assert "trackio show --project vitbench" in said
     send("trackio", tmp_path)
-    (database,) = (tmp_path / ".track" / "trackio").glob("vitbench*.db")
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute("SELECT run_name, step, metrics FROM metrics").fetchall()
+    rows = sql(tmp_path, "SELECT run_name, step, metrics FROM metrics")
     runs = {name for name, _, _ in rows}
     assert {name.rpartition("-")[0] for name in runs} == {"posemb-rope2d-s0", "posemb-none-s0"}
     ours = {step: json.loads(text) for name, step, text in rows if "rope2d" in name}
@@ -159,3 +157,32 @@ def test_trackio_is_given_the_runs_of_a_study(tmp_path):
     assert ours[2]["test_accuracy"] == 70.0
     assert ours[4]["parameters"] == 1000.0
     assert len(rows) == 5
+
+
+def sql(results: Path, statement: str) -> list[tuple]:
+    """Ask trackio's database beside the records, or change it."""
+    (database,) = (results / ".track" / "trackio").glob("vitbench*.db")
+    with sqlite3.connect(database) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_a_run_that_was_sent_in_part_is_sent_whole(tmp_path):
+    """What a process had begun that was killed is no reason to leave the rest out."""
+    pytest.importorskip("trackio", reason="trackio is not installed: pip install trackio")
+    send("trackio", tmp_path)
+    rows = "SELECT run_name, step, metrics FROM metrics ORDER BY run_name, step"
+    whole = sql(tmp_path, rows)
+    sql(tmp_path, "DELETE FROM metrics WHERE step > 2")
+    (tmp_path / ".track" / "trackio" / ".sent" / run_id(some()[0])).unlink()
+    send("trackio", tmp_path)
+    assert sql(tmp_path, rows) == whole
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, tracker):
+    """In one line, before a tracker is asked."""
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"^cannot write to .*file.*; name another folder with -o$"
+    ):
+        track([make_record()], tracker=tracker, results=tmp_path / "file")

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_MARGINS = {"test_accuracy": 1.0}
 """Differences that do not matter, in a metric's own unit, unless the study declares others."""
+
+MOST_BYTES = 100
+"""Of a study's name: those of its tables and figures are longer, and 255 is all that a file's can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,11 @@ class Study:
     ) -> None:
         if not name.isidentifier():
             raise InputError(f"study name {name!r} is not a word of letters, digits and '_'")
+        if len(os.fsencode(name)) > MOST_BYTES:
+            raise InputError(
+                f"study name {name!r} has {len(os.fsencode(name))} bytes; expected {MOST_BYTES} at "
+                "most, since files are named by it"
+            )
         self.name = name
         self.base = base
         self.arms: dict[str, Mapping[str, Setting]] = {}

@@ -38,7 +38,10 @@ def add_outputs(parser: argparse.ArgumentParser, *, default_margins: str) -> Non
 
 
 def deliver(gate: Gate, options: argparse.Namespace) -> int:
-    """Write a gate to the terminal, the asked-for files and the job's summary; returns its code."""
+    """Write a gate to the terminal, the asked-for files and the job's summary; returns its code.
+
+    The terminal is first, so that a file which cannot be written hides nothing.
+    """
     from vitbench.compare.job_summary import append_summary
     from vitbench.compare.renderings import to_json, to_junit, to_markdown, to_text
 
@@ -47,12 +50,12 @@ def deliver(gate: Gate, options: argparse.Namespace) -> int:
         "json": to_json,
         "junit": to_junit,
     }
+    print(to_text(gate, strict=options.strict))
     for name, write in writers.items():
         path: Path | None = getattr(options, name)
         if path is not None:
             _write(path, write(gate, strict=options.strict))
     append_summary(gate, strict=options.strict, environment=os.environ)
-    print(to_text(gate, strict=options.strict))
     return gate.exit_code(strict=options.strict)
 
 

@@ -10,7 +10,8 @@ from vitbench.compare.gate import Gate, compare_records, read_all
 from vitbench.compare.job_summary import append_summary
 from vitbench.compare.matching import arm_key, namesakes
 from vitbench.compare.renderings import to_text
-from vitbench.records import Record, Store
+from vitbench.errors import InputError
+from vitbench.records import DamagedRecordError, Record, Store
 from vitbench.study import Plan
 
 
@@ -23,8 +24,12 @@ def judge(
     environment: may name the summary of a job, which gets it, too
     """
     gate = compare_session(base, results, ran=ran)
-    append_summary(gate, strict=False, environment=environment)
-    return to_text(gate), gate.exit_code()
+    text = to_text(gate)
+    try:
+        append_summary(gate, strict=False, environment=environment)
+    except InputError as error:  # the judgement stands without it
+        text += f"\n {error}"
+    return text, gate.exit_code()
 
 
 def compare_session(base: Path, results: Path, *, ran: Iterable[Path]) -> Gate:
@@ -34,7 +39,12 @@ def compare_session(base: Path, results: Path, *, ran: Iterable[Path]) -> Gate:
     """
     damaged: list[str] = []
     stores = Store(base), Store(results)
-    new = [stores[1].read(path) for path in ran]
+    new = []
+    for path in ran:
+        try:
+            new.append(stores[1].read(path))
+        except DamagedRecordError as error:
+            damaged.append(str(error))
     old = within(read_all(stores[0], damaged=damaged), new)
     return compare_records(old, new, stores=stores, damaged=damaged)
 

@@ -44,6 +44,7 @@ class Photos:
     test: () where the folder has no test part of its own
     passed_over: names of what could be images, but cannot be read: files with other suffixes and
         with none, dead links, and what lies beside the classes
+    beside: names of the folders beside train/ and the test part, which are not looked into
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Photos:
     train: tuple[Photo, ...]
     test: tuple[Photo, ...]
     passed_over: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over every image's name, size and time of change."""
@@ -95,7 +97,14 @@ def find_photos(argument: str) -> Photos:
         train=listing(root),
         test=() if test is None else listing(_same_classes(test, folder, class_names)),
         passed_over=tuple(passed_over),
+        beside=() if test is None else tuple(_beside(folder, (train.name, test.name))),
     )
+
+
+def _beside(folder: Path, parts: Iterable[str]) -> list[str]:
+    """Name the folders beside the parts of a dataset."""
+    names = {entry.name for entry in _visible(folder) if _is_folder(entry)}
+    return sorted(names.difference(parts))
 
 
 def _nearest_folder(folder: Path) -> str:

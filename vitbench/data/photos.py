@@ -30,7 +30,7 @@ def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, T
 
     Where the folder has no test part of its own, a fifth of every class is the test part.
     An image that cannot be read is left out and named in a `DataWarning`; so are files that are
-    passed over.
+    passed over, and folders beside the parts.
 
     returns: (n, 3, side_px, side_px) uint8 and (n,) int64
     raises: InputError when no image can be read, or none is left for the test part
@@ -58,7 +58,17 @@ def read_photos(photos: Photos, *, split: Part, side_px: int) -> tuple[Tensor, T
 
 
 def report_passed_over(photos: Photos) -> None:
-    """Name the first files that could be images but are not read, and count them."""
+    """Name what is not read: folders beside the parts, and the first files that could be images."""
+    if photos.beside:
+        names = ", ".join(f"{name}/" for name in photos.beside[:NAMED]) + (
+            ", …" if photos.beside[NAMED:] else ""
+        )
+        part = photos.test[0].name.partition("/")[0]
+        warnings.warn(
+            f"imagefolder {photos.folder}: not read: {names}, beside train/ and {part}/",
+            DataWarning,
+            stacklevel=2,
+        )
     if photos.passed_over:
         names = ", ".join(photos.passed_over[:NAMED]) + (
             ", …" if photos.passed_over[NAMED:] else ""

@@ -16,6 +16,8 @@ from vitbench.settings import Tracker
 PROJECT = "vitbench"
 FOLDER = ".track"
 """Where trackers keep what they are given, in the folder of the records."""
+SENT = ".sent"
+"""Beside trackio's runs, with an empty file for each that was sent to its end."""
 
 
 def track(records: Iterable[Record], *, tracker: Tracker, results: Path) -> str:
@@ -29,7 +31,12 @@ def track(records: Iterable[Record], *, tracker: Tracker, results: Path) -> str:
     raises: InputError when the tracker is not installed, or does not take the runs
     """
     folder = (results / FOLDER).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}; name another folder with -o"
+        ) from error
     send, then = _SENDERS[tracker](folder)
     for record in records:
         send(record)
@@ -133,14 +140,19 @@ def _trackio(folder: Path) -> tuple[Sender, str]:
     except ImportError:
         raise _not_installed("trackio") from None
     sink: Any = trackio
-    sent = {run.name for run in _trackio_runs()}
+    there = {run.name: run for run in _trackio_runs()}
+    sent: set[str] = set()
+    marks = Path(place) / SENT
 
     def send(record: Record) -> None:
         name = f"{_name(record)}-{run_id(record)[:8]}"
-        if name in sent:
+        mark = marks / run_id(record)
+        if name in sent or (name in there and mark.exists()):
             return
         sent.add(name)
         try:
+            if name in there:  # a process was killed before it had sent all
+                there[name].delete()
             sink.init(
                 project=PROJECT,
                 name=name,
@@ -155,6 +167,8 @@ def _trackio(folder: Path) -> tuple[Sender, str]:
             for step, row in [*rows[:-1], (last, {**values, **_metrics(record)})]:
                 sink.log(row, step=step)
             sink.finish()
+            marks.mkdir(exist_ok=True)
+            mark.touch()
         except Exception as error:
             raise _not_taken("trackio", error) from error
 

@@ -15,9 +15,10 @@ import pytest
 
 from vitbench.errors import InputError
 from vitbench.lifeline import end_with
+from vitbench.pytest_plugin.collection import STUDY, Collection, Mistake, say_mistake
 from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
-from vitbench.pytest_plugin.session import STUDY, Mistake, Session
+from vitbench.pytest_plugin.session import Session
 from vitbench.pytest_plugin.summary import Summary
 from vitbench.pytest_plugin.timing import PlanOnly, TimeLimit
 
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = find_settings(config)
     session = Session(config, settings)
     config.pluginmanager.register(session, "vitbench_session")
+    config.pluginmanager.register(Collection(config, settings), "vitbench_collection")
     if settings.plan:
         processes = len(config.getoption("tx", None) or []) or 1
         config.option.dist = "no"  # nothing is run, so that no process of pytest-xdist is needed
@@ -81,7 +83,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from vitbench.study import cell_id
 
     session = _session(metafunc.config)
-    session.note_overridden(study)
+    collection: Collection = metafunc.config.pluginmanager.getplugin("vitbench_collection")
+    collection.note_overridden(study)
     try:
         cells = study.expand(
             budget=session.settings.budget,
@@ -117,7 +120,7 @@ def run_case(request: pytest.FixtureRequest) -> Callable[[Case], Record]:
     cell: Cell | Mistake = marker.args[0]
     session = _session(request.config)
     if isinstance(cell, Mistake):
-        pytest.fail(session.mistake([cell], studies=1), pytrace=False)
+        pytest.fail(say_mistake([cell], studies=1), pytrace=False)
 
     def run(case: Case) -> Record:
         __tracebackhide__ = True

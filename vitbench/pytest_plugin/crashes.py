@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from vitbench.pytest_plugin.session import STUDY
+from vitbench.pytest_plugin.collection import STUDY
 
 CONTROLLER = "vitbench_controller"
 """Under this name a worker is told the process that it ends with."""

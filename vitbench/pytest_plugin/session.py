@@ -1,11 +1,10 @@
-"""A pytest session that runs studies: what it collects, how cells are run, which records are new."""
+"""A pytest session that runs studies: how cells are run, and which records are new."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +13,7 @@ import pytest
 
 from vitbench.console import printable, shown
 from vitbench.errors import InputError
+from vitbench.pytest_plugin.collection import STUDY, Mistake, of_study
 from vitbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,27 +21,15 @@ if TYPE_CHECKING:
     from vitbench.obtain import Obtained
     from vitbench.outcome import Outcome
     from vitbench.records import Record, Store
-    from vitbench.study import Cell, Study
-
-STUDY = "vitbench_study"
-"""The marker of a test that is a cell."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Mistake:
-    """Why a study cannot be what was asked for; it stands in place of each of its cells."""
-
-    study: str
-    message: str
+    from vitbench.study import Cell
 
 
 class Session:
-    """One pytest session: collects cells, runs them, and hears of all that were run."""
+    """One pytest session: runs cells, and hears of all that were run."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.overridden: list[tuple[str, str]] = []
         self.written: dict[Path, Path] = {}
         self.damaged: list[str] = []
         self.reused = 0
@@ -143,7 +131,7 @@ class Session:
 
     def other_seeds(self, cell: Cell, item: pytest.Item) -> list[Cell]:
         """List the cells of this session that are the same but for their seed."""
-        found = [_of_study(other) for other in self.items if other.path == item.path]
+        found = [of_study(other) for other in self.items if other.path == item.path]
         cells = [cell for cell in found if cell is not None and not isinstance(cell, Mistake)]
         others = {
             other.case.seed: other
@@ -179,7 +167,7 @@ class Session:
         cell of the same file, since what they share has been kept for it.
         """
         marker = item.get_closest_marker(STUDY)
-        if self.is_worker or marker is None or isinstance(marker.args[0], str):
+        if self.is_worker or marker is None:
             return None
         if nextitem is None or nextitem.parent is not item.parent or item in self.put_off:
             return None
@@ -197,58 +185,6 @@ class Session:
         with suppress(InputError):  # which is said where the cell is run
             return is_claimed(cell, store=Store(self.settings.results))
         return False
-
-    # collection -----------------------------------------------------------------------------
-
-    def note_overridden(self, study: Study) -> None:
-        """Remember settings that a study's own arms override, or that its task does not have.
-
-        What an arm calculates may follow from the setting.
-        """
-        given = self.settings.case_settings().keys()
-        settings = [item for arm in study.arms.values() for item in arm.items()]
-        reasons = {
-            "whose arms set it": given & {path for path, value in settings if not callable(value)},
-            f"whose task is {study.base.task}": given - study.base.settings().keys(),
-        }
-        for reason, lost in reasons.items():
-            if lost:
-                paths = ", ".join(sorted(lost))
-                line = f"{paths} has no effect in study {study.name}, {reason}"
-                self.overridden.append((study.name, line))
-        for arm, models in study.left_out(self.settings.case_settings()).items():
-            line = (
-                f"arm {arm} is left out of study {study.name}: it is known for {', '.join(models)}"
-            )
-            self.overridden.append((study.name, line))
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """End the session in one line when a selected study cannot be what was asked for.
-
-        A worker of pytest-xdist must go on: there, one item is left, which fails with the line.
-        """
-        wrong = [item for item in items if isinstance(_of_study(item), Mistake)]
-        if not wrong:
-            return
-        if self.is_worker:
-            items[:] = wrong[:1]
-            return
-        of_studies = [found for item in items if (found := _of_study(item)) is not None]
-        mistakes = [found for found in of_studies if isinstance(found, Mistake)]
-        studies = len({found.study for found in of_studies})
-        raise pytest.UsageError(printable(self.mistake(mistakes, studies=studies)))
-
-    def mistake(self, mistakes: Sequence[Mistake], *, studies: int) -> str:
-        """Say the first mistake and whose it is; one of all of several studies is nobody's.
-
-        studies: how many are selected
-        """
-        message = mistakes[0].message
-        names = list(dict.fromkeys(each.study for each in mistakes if each.message == message))
-        if len(names) == studies > 1:
-            return message
-        return f"{'study' if len(names) == 1 else 'studies'} {', '.join(names)}: {message}"
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember what is going to be run."""
@@ -275,12 +211,6 @@ class Session:
         said = "vitbench: " + " · ".join(part for part in parts if part)
         return shown(said, sys.stdout.encoding)
 
-    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
-        """Warn of settings that have no effect in a study that is going to be run."""
-        chosen = {getattr(_of_study(item), "study", None) for item in items}
-        lines = (f"vitbench: {line}" for study, line in self.overridden if study in chosen)
-        return list(dict.fromkeys(lines))
-
     # the end --------------------------------------------------------------------------------
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -293,15 +223,3 @@ class Session:
             self.written[path] = Path(str(properties["vitbench_study_file"]))
             self.reused += bool(properties["vitbench_reused"])
             self.damaged += cast("list[str]", properties["vitbench_damaged"])
-
-
-def cell_of(item: pytest.Item) -> Cell | None:
-    """Return the cell that a test runs, if it runs one."""
-    found = _of_study(item)
-    return None if isinstance(found, Mistake) else found
-
-
-def _of_study(item: pytest.Item) -> Cell | Mistake | None:
-    """Return what a test is of a study, if it is of one."""
-    marker = item.get_closest_marker(STUDY)
-    return None if marker is None else marker.args[0]

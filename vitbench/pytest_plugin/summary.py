@@ -30,7 +30,10 @@ class Summary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Compare with the baseline; a regression is the exit code of a session that went well."""
+        """Compare with the baseline; a regression is the exit code of a session that went well.
+
+        So is a comparison that fails: what was not judged has not passed.
+        """
         base = self.settings.compare
         if base is None or session.config.option.collectonly:
             return
@@ -42,6 +45,9 @@ class Summary:
             )
         except InputError as error:
             self.judgement, code = f"vitbench: {error}", int(pytest.ExitCode.USAGE_ERROR)
+        except Exception as error:
+            self.judgement = f"vitbench: no comparison with {base}: {in_a_line(error)}"
+            code = int(pytest.ExitCode.INTERNAL_ERROR)
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = code
 

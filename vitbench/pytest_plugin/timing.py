@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vitbench.pytest_plugin.session import Session, cell_of
+from vitbench.pytest_plugin.collection import cell_of
+from vitbench.pytest_plugin.session import Session
 
 if TYPE_CHECKING:
     from vitbench.forecast import Forecast, Forecaster

@@ -1,6 +1,6 @@
 """Records: what one case gave, as one validated JSON file, with its predictions beside it."""
 
-from vitbench.records.predictions import Pictures, Predictions
+from vitbench.records.predictions import Pictures, Predictions, class_name
 from vitbench.records.record import (
     SCHEMA,
     DamagedRecordError,
@@ -26,6 +26,7 @@ __all__ = [
     "Status",
     "Store",
     "as_metrics",
+    "class_name",
     "json_schema",
     "record_stem",
 ]

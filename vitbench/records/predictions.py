@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -100,6 +100,11 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
             top_confidence=found.get("top_confidence"),
             names=found.get("names"),
         )
+
+
+def class_name(label: int, names: Sequence[str]) -> str:
+    """Name a class; one that has no name by its number."""
+    return names[label] if label < len(names) else f"class {label}"
 
 
 def predictions_name(stem: str, data: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +28,9 @@ from vitbench.records.record import DamagedRecordError, PredictionsFile, Record
 
 MOST_BYTES = 2**28
 """No record and no file beside one is larger."""
+SUPERSEDED = "superseded"
+LONGEST = len(".-01234567.json.01234567")
+"""How much longer than the stem of a record a name is that it is written under: while it is superseded."""
 PLACES = 3
 """Folders between the root and a record."""
 
@@ -85,6 +90,8 @@ class Store:
         return path
 
     def _cannot_write(self, folder: Path, error: OSError) -> str:
+        if error.errno == errno.ENAMETOOLONG:
+            return f"cannot write to {folder}: {error.strerror}; shorten the names of study and arm"
         return (
             f"cannot write to {folder}: {error.strerror or error}; free it, "
             f"or name another folder with {self._option}"
@@ -94,11 +101,8 @@ class Store:
         """Keep a copy of the record that is about to be replaced."""
         if path.exists():
             old = read_regular(path, most=MOST_BYTES)
-            aside = (
-                path.parent
-                / "superseded"
-                / f"{path.stem}-{hashlib.sha256(old).hexdigest()[:8]}.json"
-            )
+            digest = hashlib.sha256(old).hexdigest()[:8]
+            aside = path.parent / SUPERSEDED / f"{path.stem}-{digest}.json"
             aside.parent.mkdir(exist_ok=True)
             write_whole(aside, old)
 
@@ -115,13 +119,14 @@ class Store:
     ) -> Iterator[int]:
         """Have a record to oneself while it is made, as `vitbench.records.claims` says.
 
-        raises: InputError when the folder cannot be written
+        raises: InputError when the folder cannot be written, or the record could not be
         """
         folder = self.root / machine / study / budget
         with ExitStack() as stack:
             try:
                 claim = claimed(claim_path(folder, stem), session=session, on_wait=on_wait)
                 deaths = stack.enter_context(claim)
+                _check_place(folder, stem)
             except OSError as error:
                 raise InputError(self._cannot_write(folder, error)) from error
             yield deaths
@@ -257,6 +262,16 @@ class Store:
             return decode(data)
         except ValueError as error:
             raise DamagedRecordError(str(error), path=path) from error
+
+
+def _check_place(folder: Path, stem: str) -> None:
+    """Raise OSError where a record cannot be written, though its claim could: before it is made."""
+    aside = folder / SUPERSEDED
+    if aside.exists() and not os.access(aside, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(aside))
+    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else math.inf
+    if 0 < most < len(os.fsencode(stem)) + LONGEST:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), stem)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

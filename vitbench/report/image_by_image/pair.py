@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitbench.records import Pictures, Predictions, Record, Store
+from vitbench.records import Pictures, Predictions, Record, Store, class_name
 from vitbench.report.summary import Table
 from vitbench.stats import discordant, image_interval, mcnemar_p
 
@@ -51,7 +51,7 @@ class Side:
         assert top is not None
         assert confidence is not None
         return tuple(
-            (names[int(label)], float(share))
+            (class_name(int(label), names), float(share))
             for label, share in zip(top[row], confidence[row], strict=True)
         )
 
@@ -142,7 +142,7 @@ class Pair:
             Exhibit(
                 pixels=self.pictures.images[places[row]],
                 name=f"image {row}" if called is None else str(called[row]),
-                truth=names[int(target[row])],
+                truth=class_name(int(target[row]), names),
                 ours=self.ours.ranking(row, names),
                 baseline=self.baseline.ranking(row, names),
             )
@@ -153,11 +153,11 @@ class Pair:
         """Return (class, images, accuracy of ours, of the baseline, %) of every class with images."""
         target = self.ours.predictions.target
         rows = []
-        for label, name in enumerate(self.pictures.class_names):
+        for label in np.unique(target).tolist():
             here = target == label
-            if here.any():
-                ours, theirs = (100.0 * float(side.correct[here].mean()) for side in self.sides)
-                rows.append((name, int(here.sum()), ours, theirs))
+            ours, theirs = (100.0 * float(side.correct[here].mean()) for side in self.sides)
+            name = class_name(label, self.pictures.class_names)
+            rows.append((name, int(here.sum()), ours, theirs))
         return rows
 
     @property

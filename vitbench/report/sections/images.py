@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitbench.records import Pictures, Record
+from vitbench.records import Pictures, Record, class_name
 from vitbench.report.by_class import (
     Answers,
     ClassTable,
@@ -46,16 +46,12 @@ def image_parts(
     sprite = make_sprite(pictures, shown) if pictures else None
     return {
         "classes": _class_rows(table, classes, answers, names),
-        "heads": [_class_name(each, names) for each in classes.classes],
+        "heads": [class_name(each, names) for each in classes.classes],
         "seeds": format_counts(len(each.records) for each in answers.values()),
         "more": classes.total - len(classes.classes),
         "pairs": [_pair_words(pair, answers, sprite, names) for pair in pairs],
         "sprite": sprite,
     }
-
-
-def _class_name(index: int, names: Sequence[str]) -> str:
-    return names[index] if index < len(names) else f"class {index}"
 
 
 def _class_rows(
@@ -70,7 +66,7 @@ def _class_rows(
             "from": sources(answers[arm].records),
             "cells": [
                 {
-                    "name": f"{arm}/class/{_class_name(index, names)}",
+                    "name": f"{arm}/class/{class_name(index, names)}",
                     "text": "–" if value != value else f"{value:.1f}",
                     "sort": "" if value != value else value,
                     "heat": 0 if value != value else round(100 * (value - low) / span),
@@ -135,11 +131,11 @@ def _picture(
         counted = Counter(answers[arm].predicted[:, image].tolist())
         ordered = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
         return ", ".join(
-            f"{_class_name(label, names)}{f' ×{count}' if count > 1 else ''}"
+            f"{class_name(label, names)}{f' ×{count}' if count > 1 else ''}"
             for label, count in ordered
         )
 
-    truth = _class_name(int(answers[winner].target[image]), names)
+    truth = class_name(int(answers[winner].target[image]), names)
     return {
         "number": image,
         "truth": truth,
