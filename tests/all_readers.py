@@ -42,13 +42,13 @@ def by_show(results: Path) -> set[Path]:
     return set(shelf.damaged)
 
 
-def by_why(results: Path) -> set[Path]:
-    """As `why`, of every arm in its first metric."""
+def by_why(results: Path, *, most: int) -> set[Path]:
+    """As `why`, of some arms and metrics."""
     shelf = Shelf(results)
     told = sorted(
         {(s.record.study, s.record.arm, name) for s in shelf.read() for name in s.record.metrics}
     )
-    for study, arm, name in told[:: len(told) // 4 + 1]:
+    for study, arm, name in told[:: len(told) // most + 1]:
         with suppress(InputError):  # the metric may be of a record that a newer one replaces
             explain(Shelf(results, studies=[study]), study=study, arm=arm, metric=name)
     return set(shelf.damaged)
@@ -106,11 +106,16 @@ def by_report(results: Path) -> set[Path]:
     return {path for path, reason in shelf.damaged.items() if ".npz: " not in reason}
 
 
-def all_readers(results: Path, base: Path) -> Iterator[tuple[str, set[Path]]]:
-    """Give name and damaged files of each reader."""
+def all_readers(
+    results: Path, base: Path, *, explained: int = 4
+) -> Iterator[tuple[str, set[Path]]]:
+    """Give name and damaged files of each reader.
+
+    explained: how many numbers are explained, at most
+    """
     yield "store", by_store(results)
     yield "show", by_show(results)
-    yield "why", by_why(results)
+    yield "why", by_why(results, most=explained)
     yield "load", by_load(results)
     yield "export", by_export(results)
     yield "compare", by_compare(results, base)

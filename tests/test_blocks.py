@@ -193,13 +193,17 @@ def test_factors_of_paths_are_nothing_or_what_makes_up_for_it(rate, depth, image
 
 @given(st.floats(0, 0.9), st.integers(0, 2**31))
 def test_dropping_paths_keeps_the_mean(rate, seed):
-    """The mean factor of every block and half is 1, within six standard errors."""
+    """The mean factor of every block and half is 1, within what chance allows.
+
+    That is six standard errors and 12 images of 2000, which also hold where the mean number of
+    dropped ones is below one: Bernstein's inequality, exceeded with a chance of 2 exp(-18).
+    """
     with randomness(seed):
         paths = draw_paths(rate, depth=3, images=2000, device=None)
     for layer, factors in enumerate(paths.mean(dim=(2, 3, 4))):
         dropped = rate * layer / 2
         error = (dropped / (1 - dropped) / 2000) ** 0.5
-        assert (factors - 1).abs().max() <= 6 * error + 1e-6
+        assert (factors - 1).abs().max() <= 6 * error + 12 / 2000 / (1 - dropped)
 
 
 def test_images_and_halves_are_drawn_apart():

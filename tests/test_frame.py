@@ -8,6 +8,7 @@ from factories import make_record, make_shelf
 import vitbench
 from vitbench.cli import main
 from vitbench.errors import InputError
+from vitbench.exchange.frame import to_csv
 
 pytest.importorskip("pandas", reason="pandas is not installed: pip install pandas")
 
@@ -46,6 +47,19 @@ def test_a_record_is_a_row(tmp_path):
             assert row[name] == metric.value if metric else row[name] != row[name]
     assert frame.attrs["units"]["test_accuracy"] == "%"
     assert str(frame["started"].dtype).startswith("datetime64")
+
+
+@pytest.mark.parametrize("name", ["seed", "status", "model.width", "a.b", "samples.train_loss"])
+def test_a_metric_takes_no_column_of_another(tmp_path, name):
+    """Whatever it is called, its value and what the column held before are both there."""
+    make_shelf(tmp_path, [make_record(seed=3, metrics={"test_accuracy": 80.0, name: 17.5})])
+    frame = vitbench.load(tmp_path, samples=["train_loss"])
+    (row,) = frame.to_dict("records")
+    assert (row["seed"], row["status"], row["test_accuracy"]) == (3, "ok", 80.0)
+    assert row["model.width"] != row[f"metrics.{name}"] == 17.5
+    assert f"metrics.{name}" in frame.attrs["units"]
+    assert frame.columns.is_unique
+    assert b"17.5" in to_csv(frame)
 
 
 def test_studies_and_samples_are_chosen(tmp_path):

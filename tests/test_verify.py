@@ -14,6 +14,7 @@ from reports import make_store
 from vitbench.cli import main
 from vitbench.errors import InputError
 from vitbench.reading import Shelf
+from vitbench.report import page
 from vitbench.report.page import write_report
 from vitbench.report.verify import verify
 
@@ -139,6 +140,26 @@ def test_a_record_that_is_gone_or_damaged_is_named(copy):
     findings = check(copy).findings
     assert f"record is gone: {gone}" in findings
     assert any(each.startswith(f"record is damaged: {cut}") for each in findings)
+
+
+def test_damaged_records_count_in_what_a_page_shows(copy, monkeypatch):
+    """A page of few whole records beside many damaged ones is verified as it was written."""
+    monkeypatch.setattr(page, "MAX_DETAILED", 6)
+    cut = next((copy / "results").glob("*/*/*/rope2d-s1-*.json"))
+    cut.write_bytes(cut.read_bytes()[:-40])
+    write_report(Shelf(copy / "results"), copy / "report")
+    assert "/record" not in (copy / "report" / "index.html").read_text(encoding="utf-8")
+    assert check(copy).findings == []
+
+
+def test_a_study_without_a_whole_record_is_not_counted(copy):
+    """It is named among what is damaged; the page is verified as it was written."""
+    other = copy / "results" / "machine" / "augment" / "quick"
+    other.mkdir(parents=True)
+    (other / "none-s0-00000000.json").write_bytes(b"{}\n")
+    write_report(Shelf(copy / "results"), copy / "report")
+    assert "1 study · 1 table" in (copy / "report" / "index.html").read_text(encoding="utf-8")
+    assert check(copy).findings == []
 
 
 def test_other_predictions_are_named(copy):

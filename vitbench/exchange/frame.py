@@ -17,6 +17,12 @@ from vitbench.spreadsheet import as_text
 if TYPE_CHECKING:
     import pandas as pd
 
+FRONT = (
+    *("machine", "study", "budget", "arm", "seed", "status", "error", "started", "duration_s"),
+    *("commit", "dirty", "device", "threads", "key", "code", "path"),
+)
+"""Columns of what a record is."""
+
 
 def load(
     results: Path | str = "results",
@@ -28,7 +34,9 @@ def load(
 
     Columns are what a record is (`study`, `arm`, `seed`, `status`, …), the settings of its case
     under their dotted names (`model.width`), and its metrics under theirs (`test_accuracy`),
-    NaN where there is none. `frame.attrs["units"]` has the units of the metrics.
+    under their dotted names (`model.width`), and its metrics under theirs (`test_accuracy`),
+    NaN where there is none; a metric that is called as another column, or has a dot in its name,
+    is `metrics.NAME`. `frame.attrs["units"]` has the units of the metrics.
 
     studies: names, None for all
     samples: names of series that are wanted too, each as a column of lists (`train_loss` as
@@ -54,17 +62,17 @@ def make_frame(shelf: Shelf, *, samples: Iterable[str] = ()) -> pd.DataFrame:
     rows = []
     for group in shelf.groups():
         for shelved in group:
-            units.update({name: m.unit for name, m in shelved.record.metrics.items()})
+            units.update({_column(name): m.unit for name, m in shelved.record.metrics.items()})
             series = shelf.samples(shelved) if wanted else {}
             rows.append(_row(shelved) | {f"samples.{name}": series.get(name) for name in wanted})
     if not rows:
         raise InputError(f"no records under {shelf.root}; make some with: pytest studies -k posemb")
     frame = pd.DataFrame(rows)
     frame["started"] = pd.to_datetime(frame["started"], utc=True)
-    front = [name for name in frame.columns if "." not in name and name not in units]
-    dotted = [name for name in frame.columns if "." in name and not name.startswith("samples.")]
     metrics = [name for name in frame.columns if name in units]
-    frame = frame[[*front, *metrics, *dotted, *(f"samples.{name}" for name in wanted)]]
+    lists = [f"samples.{name}" for name in wanted]
+    dotted = [name for name in frame.columns if name not in {*FRONT, *metrics, *lists}]
+    frame = frame[[*FRONT, *metrics, *dotted, *lists]]
     frame.attrs["units"] = units
     return frame
 
@@ -104,26 +112,22 @@ def _row(shelved: Shelved) -> dict[str, Any]:
     record = shelved.record
     environment = record.environment
     git = environment.get("git") or {}
-    return {
-        "machine": record.machine,
-        "study": record.study,
-        "budget": record.budget,
-        "arm": record.arm,
-        "seed": record.seed,
-        "status": record.status,
-        "error": record.error,
-        "started": record.started,
-        "duration_s": record.duration_s,
+    own = {
         "commit": git.get("commit"),
         "dirty": git.get("dirty"),
         "device": environment.get("device_name"),
         "threads": environment.get("threads"),
-        "key": record.key,
-        "code": record.code,
         "path": str(shelved.path),
-        **{name: metric.value for name, metric in record.metrics.items()},
-        **settings(record.case),
     }
+    return {
+        **{name: own[name] if name in own else getattr(record, name) for name in FRONT},
+        **settings(record.case),
+        **{_column(name): metric.value for name, metric in record.metrics.items()},
+    }
+
+
+def _column(metric: str) -> str:
+    return f"metrics.{metric}" if metric in FRONT or "." in metric else metric
 
 
 def settings(case: Mapping[str, Any]) -> dict[str, Any]:

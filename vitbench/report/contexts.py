@@ -51,9 +51,10 @@ def find_contexts(records: Iterable[Record]) -> list[Context]:
         for key in sorted(groups)
         for part in _split_by_precision(sorted(groups[key], key=_age))
     ]
-    siblings: dict[tuple[str, str], list[list[Record]]] = defaultdict(list)
+    together: dict[tuple[str, str], list[list[Record]]] = defaultdict(list)
     for part in parts:
-        siblings[part[-1].study, part[-1].budget].append(part)
+        together[part[-1].study, part[-1].budget].append(part)
+    siblings = {place: _siblings(found) for place, found in together.items()}
     return [_describe(part, siblings[part[-1].study, part[-1].budget]) for part in parts]
 
 
@@ -104,45 +105,62 @@ def _split_by_precision(records: list[Record]) -> list[list[Record]]:
     ]
 
 
-def _describe(records: Sequence[Record], siblings: Sequence[Sequence[Record]]) -> Context:
-    differs = _difference(records, siblings)
+@dataclass(frozen=True, kw_only=True)
+class _Siblings:
+    """How the contexts of one study and budget differ.
+
+    values: path -> the first two different values of a setting
+    """
+
+    values: dict[str, list[Any]]
+    several_machines: bool
+    several_varied: bool
+
+
+def _siblings(parts: Sequence[Sequence[Record]]) -> _Siblings:
+    newest = [part[-1] for part in parts]
+    settings = [_settings(record) for record in newest]
+    values: dict[str, list[Any]] = {path: [] for each in settings for path in each}
+    for record, own in zip(newest, settings, strict=True):
+        for path in values.keys() - set(record.plan.varied):
+            value = own.get(path, UNKNOWN)
+            if len(values[path]) < 2 and value not in values[path]:
+                values[path].append(value)
+    return _Siblings(
+        values=values,
+        several_machines=len({record.machine for record in newest}) > 1,
+        several_varied=len({tuple(sorted(record.plan.varied)) for record in newest}) > 1,
+    )
+
+
+def _describe(records: Sequence[Record], siblings: _Siblings) -> Context:
+    differs = _difference(records[-1], siblings)
     return Context(
-        name=_name(records, siblings, differs=differs),
+        name=_name(records[-1], siblings, differs=differs),
         dataset=_dataset(records[-1]),
         differs=differs,
         records=tuple(records),
     )
 
 
-def _difference(records: Sequence[Record], siblings: Sequence[Sequence[Record]]) -> tuple[str, ...]:
-    own = _settings(records[-1])
-    others = [(_settings(sibling[-1]), sibling[-1].plan.varied) for sibling in siblings]
-    varied = records[-1].plan.varied
+def _difference(newest: Record, siblings: _Siblings) -> tuple[str, ...]:
+    own = _settings(newest)
     differing = [
         f"{path}={own[path]}" if path in own else f"no {path}"
-        for path in dict.fromkeys([*own, *(path for other, _ in others for path in other)])
-        if path != "data.dataset"
-        and path not in varied
-        and any(
-            path not in differently and other.get(path, UNKNOWN) != own.get(path, UNKNOWN)
-            for other, differently in others
-        )
+        for path, values in siblings.values.items()
+        if path != "data.dataset" and path not in newest.plan.varied and len(values) > 1
     ]
-    if len({tuple(sorted(sibling[-1].plan.varied)) for sibling in siblings}) > 1:
-        differing.append(f"varies {' and '.join(records[-1].plan.varied)}")
+    if siblings.several_varied:
+        differing.append(f"varies {' and '.join(newest.plan.varied)}")
     return tuple(differing)
 
 
-def _name(
-    records: Sequence[Record], siblings: Sequence[Sequence[Record]], *, differs: Sequence[str]
-) -> str:
+def _name(newest: Record, siblings: _Siblings, *, differs: Sequence[str]) -> str:
     """`posemb-quick-shapes`, with the machine where there are several, and a hash where the
     words alone would not tell the contexts apart."""
-    newest = records[-1]
-    several_machines = len({sibling[-1].machine for sibling in siblings}) > 1
     dataset = re.sub(r"[^a-z0-9]+", "-", _dataset(newest).lower()).strip("-")
     words = [newest.study, newest.budget, dataset[:40]]
-    words += [newest.machine[:60]] if several_machines else []
+    words += [newest.machine[:60]] if siblings.several_machines else []
     told = len(dataset) <= 40 and len(newest.machine) <= 60 and dataset == _dataset(newest)
     if differs or not told:
         words.append(digest([_group(newest), precision(newest)])[:8])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,32 @@ def write_report(shelf: Shelf, folder: Path) -> Path:
     return folder / PAGE
 
 
-def render(shelf: Shelf, emit: Emit) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What a page shows; of a large store less, whose damaged files count, too."""
+
+    detailed: bool
+    pictured: bool
+    drawn: bool
+
+
+def _detail(shelf: Shelf) -> Detail:
+    count = len(shelf)
+    return Detail(
+        detailed=count <= MAX_DETAILED,
+        pictured=count <= MAX_PICTURED,
+        drawn=len(list(shelf.places())) <= MAX_DRAWN,
+    )
+
+
+def render(shelf: Shelf, emit: Emit, *, detail: Detail | None = None) -> str:
     """Return the page of a store's records, and hand its tables and figures to `emit`.
 
+    detail: what to show, None for what the number of files suggests
     raises: InputError when there are no records
     """
-    make = functools.partial(
-        _make_part, root=shelf.root, count=len(shelf), places=len(list(shelf.places()))
-    )
+    detail = detail or _detail(shelf)
+    make = functools.partial(_make_part, root=shelf.root, detail=detail)
     entries: list[dict[str, Any]] = []
     sections: list[str] = []
     files: dict[str, list[str]] = {}
@@ -80,7 +98,7 @@ def render(shelf: Shelf, emit: Emit) -> str:
             f"no records under {shelf.root}; make some with: pytest studies -k posemb "
             f"--study-results {shelf.root}"
         )
-    return _page(shelf, entries, sections, files)
+    return _page(shelf, entries, sections, files, detail=detail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +116,8 @@ class _Part:
     damaged: dict[Path, str]
 
 
-def _make_part(paths: list[Path], *, root: Path, count: int, places: int) -> _Part:
-    """Read the records of one study and budget, and draw what they give.
-
-    count, places: records and studies of the whole page, which decide how much of each is shown
-    """
+def _make_part(paths: list[Path], *, root: Path, detail: Detail) -> _Part:
+    """Read the records of one study and budget, and draw what they give."""
     shelf = Shelf(root, files=paths)
     entries, sections, files = [], [], {}
     beside: dict[str, str] = {}
@@ -113,9 +128,9 @@ def _make_part(paths: list[Path], *, root: Path, count: int, places: int) -> _Pa
             predictions=reader.predictions,
             pictures=reader.pictures,
             file=reader.file,
-            detailed=count <= MAX_DETAILED,
-            pictured=count <= MAX_PICTURED,
-            drawn=places <= MAX_DRAWN,
+            detailed=detail.detailed,
+            pictured=detail.pictured,
+            drawn=detail.drawn,
         )
         for table in build_tables(shelved.record for shelved in group):
             entries.append(overview(table))
@@ -141,6 +156,8 @@ def _page(
     entries: Sequence[dict[str, Any]],
     sections: Sequence[str],
     files: Mapping[str, list[str]],
+    *,
+    detail: Detail,
 ) -> str:
     from markupsafe import Markup
 
@@ -148,10 +165,15 @@ def _page(
         return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  our own
 
     count = sum(map(len, files.values()))
-    manifest = {"vitbench": __version__, "damaged": _damaged(shelf), "files": files}
+    manifest = {
+        "vitbench": __version__,
+        "shows": asdict(detail),
+        "damaged": _damaged(shelf),
+        "files": files,
+    }
     encoded = json.dumps(manifest, ensure_ascii=True, indent=0).replace("<", "\\u003c")
     palette = " ".join(f"--{name}: light-dark({PAPER[name]}, {NIGHT[name]});" for name in PAPER)
-    studies = shelf.studies
+    studies = sorted({Path(folder).parent.name for folder in files})
     return _fill(
         "page.html",
         title=f"{', '.join(studies[:3])}{' and more' if len(studies) > 3 else ''} · vitbench report",

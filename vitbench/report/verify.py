@@ -14,7 +14,7 @@ from vitbench.errors import InputError
 from vitbench.reading import Shelf, Shelved
 from vitbench.records import DamagedRecordError
 from vitbench.report.named_numbers import Number, PageText, read_page
-from vitbench.report.page import PAGE, render
+from vitbench.report.page import PAGE, Detail, render
 
 MAX_SHOWN = 40
 """More findings than these are counted."""
@@ -65,7 +65,7 @@ def verify(report: Path, results: Path) -> Verification:
         found.findings.append(f"none of the {len(listed)} records is under {results}")
         return found
     files: dict[str, str] = {}
-    again = render(_pretended(shelf, manifest), files.__setitem__)
+    again = render(_pretended(shelf, manifest), files.__setitem__, detail=_detail(manifest))
     _check_predictions(shelf, found)
     _compare_pages(page, read_page(again), text, again, manifest, found)
     _check_beside(path.parent, files, found)
@@ -81,6 +81,14 @@ def _manifest(page: PageText, path: Path) -> dict[str, Any]:
             f"{path} names no records; expected a page that vitbench report has written"
         ) from error
     return manifest
+
+
+def _detail(manifest: dict[str, Any]) -> Detail | None:
+    """What the page shows; older pages do not say it."""
+    try:
+        return Detail(**manifest["shows"])
+    except (KeyError, TypeError):
+        return None
 
 
 def _listed(manifest: dict[str, Any], results: Path) -> Iterator[tuple[Path, str]]:
