@@ -107,7 +107,7 @@ def test_every_arm_is_named_and_every_mark_tells_its_records(figures):
 def test_the_verdict_is_told_by_shape_word_and_colour():
     """Each verdict has a sign of its own, and a colour by its class."""
     shapes = {verdict: shape(verdict, 0, 0) for verdict in SYMBOLS}
-    assert len(set(shapes.values()) | {shapes["identical"]}) == len(SYMBOLS) - 1  # ◆ and ◇
+    assert len(set(shapes.values())) == len(SYMBOLS) - 2  # ◆ and ◇, ■ and □
     assert len(set(SYMBOLS.values())) == len(SYMBOLS)
     found, _ = draw(study(spread=0.001))
     assert 'class="better"' in found["differences"].svg
@@ -115,6 +115,8 @@ def test_the_verdict_is_told_by_shape_word_and_colour():
     assert {"better", "worse"} <= words(found["differences"])
     style = style_sheet()
     assert all(f".{verdict}" in style for verdict in SYMBOLS)
+    for hollow in ("differs", "non-inferior"):
+        assert f"svg.figure .{hollow} .verdict" in style
 
 
 def test_intervals_are_drawn_to_scale(figures):

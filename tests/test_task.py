@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from vitbench.case import ALL_SETTINGS, Case
 from vitbench.configs.task import TASKS, Task
 from vitbench.errors import InputError
-from vitbench.fingerprint import record_key
+from vitbench.fingerprint import own_files, record_key
 
 
 @pytest.fixture
@@ -45,6 +46,8 @@ def test_a_registered_task_is_a_section_like_any_other(registry):
         Case.from_json({**case.to_json(), "blur": {"sigma": "much"}})
     with pytest.raises(InputError, match=r"did you mean 'blur\.sigma'"):
         case.replace({"blur.sigm": 1.0})
+    assert [Path(file).name for file in own_files(case)] == ["test_task.py"]
+    assert own_files(Case()) == []
     assert record_key(Case(), study="s", version=1) == before
     assert record_key(case, study="s", version=1) != before
 

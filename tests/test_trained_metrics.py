@@ -8,11 +8,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from factories import make_record
 from tiny import tiny
 
 from vitbench import run
+from vitbench.cli import main
 from vitbench.fingerprint import code_fingerprint
 from vitbench.metrics import METRICS, SOURCES
+from vitbench.records import Metric, Store
 
 
 @pytest.fixture
@@ -117,3 +120,14 @@ def test_a_changed_function_makes_records_stale_that_name_it(tmp_path):
     assert code(METRIC, ["mine"]) != code(METRIC.replace("1.0", "2.0"), ["mine"])
     assert code(METRIC, ["mine"]) != code(METRIC, [])
     assert code(METRIC, []) == code(edited, [])
+
+
+def test_a_record_with_a_metric_of_ones_own_is_not_run_again_without_it(tmp_path, capsys):
+    """Before anything is trained, it is said which file registers the metric."""
+    metric = Metric(value=1.0, kind="score", label="mine")
+    record = make_record(metrics={"mine": metric}, environment={"imports": ["test_mine.py"]})
+    path = Store(tmp_path).write(record)
+    assert main(["rerun", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "unknown metric 'mine'" in said
+    assert "registered in test_mine.py" in said

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vitbench.errors import InputError
@@ -411,7 +411,25 @@ def test_the_better_direction_is_only_a_sign(family, margin):
     }
     higher = compare_arms(family, margin=margin, better="higher", one_sided=True)
     lower = compare_arms(turned, margin=margin, better="lower", one_sided=True)
-    assert [c.verdict for c in higher.values()] == [c.verdict for c in lower.values()]
+    said = [
+        [(found.verdict, found.difference.confidence) for found in side.values()]
+        for side in (higher, lower)
+    ]
+    assert said[0] == said[1]
+
+
+BETWEEN = {f"arm{i}": ([4.0, 5.0, 6.0], [0.0] * 3) for i in range(5)}
+"""Five arms of whose differences the interval of 98 % leaves 0 out, and that of 99 % does not."""
+
+
+@example(BETWEEN, 50.0, "higher")
+@given(families(min_seeds=2), st.sampled_from([0.5, 5.0, 50.0]), direction)
+def test_better_needs_the_test_of_a_difference(family, margin, better):
+    """That the one-sided test leaves 0 out, at its own level in the family, is not enough."""
+    one = compare_arms(family, margin=margin, better=better, one_sided=True)
+    none = compare_arms(family, margin=None, better=better)
+    for arm, found in one.items():
+        assert (found.verdict == "better") == (none[arm].verdict == "better")
 
 
 def test_an_arm_that_is_worse_by_the_margin_is_rarely_non_inferior():
