@@ -82,7 +82,7 @@ def test_what_is_shown_is_what_the_maps_are(name, mode):
 def test_colours_start_at_zero_or_lie_around_it():
     """One colour for 0 in a map with a sign, in the middle of a diverging scale."""
     plain, signed = _scale(np.array([0.2, 0.7])), _scale(np.array([-0.2, 0.7]))
-    assert (plain["vmin"], plain["cmap"]) == (0, "viridis")
+    assert (plain["vmin"], plain["cmap"].name) == (0, "viridis")
     assert plain["vmax"] == pytest.approx(0.7, rel=0.01)
     assert (signed["vmin"], signed["vmax"]) == (-0.7, 0.7)
     assert signed["cmap"] != plain["cmap"]
@@ -94,7 +94,8 @@ def test_a_gallery_is_complete_and_stands_alone(tmp_path):
     page = write_gallery(tmp_path / "g", encoder(), pictures, command="run <this>")
     for folder in ("01-a-b", "02-a-b"):
         names = {path.name for path in (tmp_path / "g" / folder).iterdir()}
-        assert names == {"original.png"} | {f"{n}.{s}" for n in FIGURES for s in ("png", "svg")}
+        figures = FIGURES | {f"head-{head:02d}" for head in range(shape().config.num_heads)}
+        assert names == {"original.png"} | {f"{n}.{s}" for n in figures for s in ("png", "svg")}
     model = {path.stem for path in (tmp_path / "g").glob("*.svg")}
     assert model == {
         "attention_distance",

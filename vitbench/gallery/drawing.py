@@ -64,13 +64,13 @@ def draw_model(look: ModelLook) -> list[Plot]:
     return [render(name, draw, salt=look.name) for name, draw in drawings.items()]
 
 
-def _panels(figure: Any, count: int, *, look: ImageLook, bar: bool = False) -> list[Any]:
+def _panels(figure: Any, count: int, *, look: ImageLook) -> list[Any]:
     """Make so many axes without ticks, with the proportions of the image."""
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
     height, width = look.pixels.shape[:2]
     tall = PANEL_INCHES * height / width
-    figure.set_size_inches(columns * PANEL_INCHES + 0.8 * bar, rows * (tall + 0.3) + 0.2)
+    figure.set_size_inches(columns * PANEL_INCHES, rows * (tall + 0.3) + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, one in enumerate(axes):
         _strip(one)
@@ -230,10 +230,11 @@ def _explained_own(look: ImageLook) -> str:
 def _draw_row(
     figure: Any, look: ImageLook, maps: Array, titles: Sequence[str], *, shared: bool = True
 ) -> None:
-    axes = _panels(figure, 1 + len(maps), look=look, bar=shared)
+    # The bar has a panel of its own, the last one, in which there is room for its label.
+    axes = _panels(figure, 1 + len(maps) + shared, look=look)
     _show(axes[0], look.pixels)
     axes[0].set_title("original")
-    for one, values, title in zip(axes[1:], maps, titles, strict=True):
+    for one, values, title in zip(axes[1 : 1 + len(maps)], maps, titles, strict=True):
         scale = _scale(maps if shared else values)
         _show_over(one, values, look, scale)
         one.set_title(title)
@@ -241,8 +242,8 @@ def _draw_row(
             ends = f"{scale['vmin']:.3g} to {scale['vmax']:.3g} %{_told_maximum(values)}"
             one.set_xlabel(ends, labelpad=2)
     if shared:
-        _show_bar(axes[0].inset_axes((0.0, -0.16, 1.0, 0.08)), _scale(maps), "")
-        axes[0].set_xlabel(f"% read{_told_maximum(maps)}", labelpad=24)
+        bar = axes[-1].inset_axes((0.06, 0.5, 0.88, 0.1))
+        _show_bar(bar, _scale(maps), f"% read{_told_maximum(maps)}")
     figure.set_size_inches(figure.get_size_inches() + np.array([0.0, 0.15 * _rows(axes)]))
 
 
