@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from vitbench.data.augment import SHIFT_PX, TRANSLATE_SHARE
+from vitbench.data.transforms.augment import SHIFT_PX, TRANSLATE_SHARE
 from vitbench.device import generator
 from vitbench.registry import AUGMENTATIONS, MIXES
 

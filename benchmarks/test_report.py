@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from vitbench import Case
-from vitbench.case import digest
-from vitbench.reading import Shelf
+from vitbench.config.case import digest
 from vitbench.records import Metric, Record, Store
-from vitbench.report.page import write_report
+from vitbench.records.reader import Shelf
+from vitbench.report.html.page import write_report
 from vitbench.study import Plan
 
 ARMS = ("none", "learned1d", "rope2d")

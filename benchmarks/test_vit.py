@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from vitbench import POSEMBS, Case
-from vitbench.configs.compute import ComputeConfig
+from vitbench.config.compute import ComputeConfig
 from vitbench.measure.flops import analytic_forward_flops, forward_flops
 from vitbench.models.attention import attend
 from vitbench.models.vit import ViT, build
 from vitbench.registry import MODELS
-from vitbench.training.optimizers import make_optimizer
+from vitbench.training.optim import make_optimizer
 from vitbench.training.step import Step
 
 BATCH = 32

@@ -8,16 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from vitbench.compare import compare_stores
-from vitbench.compare.renderings import to_json, to_junit, to_markdown
-from vitbench.compare.renderings import to_text as gate_to_text
+from vitbench.compare.text import to_json, to_junit, to_markdown
+from vitbench.compare.text import to_text as gate_to_text
 from vitbench.errors import InputError
-from vitbench.exchange.frame import load, to_csv
-from vitbench.exchange.pytest_benchmark import export_times
-from vitbench.exchange.trackers import history
-from vitbench.reading import Shelf
+from vitbench.export.frame import load, to_csv
+from vitbench.export.pytest_benchmark import export_times
+from vitbench.export.trackers import history
 from vitbench.records import DamagedRecordError, Store
-from vitbench.report.page import write_report
-from vitbench.report.tables import build_tables, to_text
+from vitbench.records.reader import Shelf
+from vitbench.report.html.page import write_report
+from vitbench.report.text import build_tables, to_text
 from vitbench.report.verify import verify
 from vitbench.report.why import explain
 

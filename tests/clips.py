@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.pretrained import open_model
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.sources import open_model
 
 TINY = {
     "embed_dim": 8,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.dino import DinoConfig
-from vitbench.configs.model import ModelConfig
-from vitbench.data.batches import Normalization
-from vitbench.data.multicrop import CropBatches, Views
-from vitbench.data.sources import Split
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.dino import DinoConfig
+from vitbench.config.model import ModelConfig
+from vitbench.data.datasets import Split
+from vitbench.data.loader import Normalization
+from vitbench.data.transforms.multicrop import CropBatches, Views
 from vitbench.device import generator
 from vitbench.models.vit import ViT, build
-from vitbench.training.dino import DinoCurves, train_dino
-from vitbench.training.distillation import Distillation
+from vitbench.training.dino.distillation import Distillation
+from vitbench.training.dino.trainer import DinoCurves, train_dino
 
 MODEL = ModelConfig(width=16, depth=2, num_heads=2, patch=4)
 CONFIG = DinoConfig(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitbench.case import Case, digest
+from vitbench.config.case import Case, digest
 from vitbench.metrics import METRICS
-from vitbench.reading import Shelf
 from vitbench.records import Metric, Predictions, Record, Status, Store
+from vitbench.records.reader import Shelf
 from vitbench.study import Plan
 
 

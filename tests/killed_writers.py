@@ -28,8 +28,8 @@ import numpy as np
 from factories import make_record
 
 from vitbench.cli import main as vitbench
-from vitbench.reading import Shelf
 from vitbench.records import Pictures, Predictions, Record, Store
+from vitbench.records.reader import Shelf
 
 CALLS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir", "os.listdir"}
 CUT_BYTES = 50
@@ -97,9 +97,9 @@ KINDS: dict[str, Work] = {
 
 
 NEEDED = {
-    "report": ("vitbench.report.page", "jinja2", "scipy.stats", "pandas"),
-    "csv": ("vitbench.exchange.frame", "pandas"),
-    "parquet": ("vitbench.exchange.frame", "pandas", "pyarrow.parquet"),
+    "report": ("vitbench.report.html.page", "jinja2", "scipy.stats", "pandas"),
+    "csv": ("vitbench.export.frame", "pandas"),
+    "parquet": ("vitbench.export.frame", "pandas", "pyarrow.parquet"),
 }
 
 

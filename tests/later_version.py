@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 
 from vitbench import load, load_model
-from vitbench.case import ALL_SETTINGS, SECTIONS, Case
 from vitbench.cli import main
-from vitbench.configs.task import TASKS
-from vitbench.fingerprint import record_key
+from vitbench.config.case import ALL_SETTINGS, SECTIONS, Case
+from vitbench.config.task import TASKS
 from vitbench.records import Record, Store
+from vitbench.records.fingerprint import record_key
 
 
 def say(*words: object) -> dict[str, object]:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from vitbench.records.content import content_digest
+from vitbench.records.validation import content_digest
 
 Chance = random.Random
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vitbench.lease import is_held, take
+from vitbench.utils.locks import is_held, take
 
 LIMIT_S = 600
 """Far more than anything takes that tests wait for, on a busy machine, too."""

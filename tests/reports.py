@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from factories import make_plan, make_record, make_shelf
 
-from vitbench.reading import Shelf
 from vitbench.records import Pictures, Predictions, Record
+from vitbench.records.reader import Shelf
 
 ARMS = ("learned1d", "<script>alert(1)<&>", "rope2d")
 CLASSES = ("cat", "<dog>", "ship")

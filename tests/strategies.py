@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, Case
-from vitbench.configs.data import LARGEST_PX
-from vitbench.configs.model import LARGEST
-from vitbench.records.content import LARGEST as LARGEST_NUMBER
+from vitbench.config.budgets import BUDGETS
+from vitbench.config.case import SETTINGS, Case
+from vitbench.config.data import LARGEST_PX
+from vitbench.config.model import LARGEST
+from vitbench.records.validation import LARGEST as LARGEST_NUMBER
 from vitbench.registry import AUGMENTATIONS, MIXES, MODELS, POSEMBS
 
 NAMES = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vitbench.report.answer import by_verdict, headline
 from vitbench.report.notes import notes
-from vitbench.report.tables import build_tables
+from vitbench.report.text import build_tables
 
 SHIFTS = {"better": 9.0, "worse": -16.0, "equivalent": 0.0, "inconclusive": 1.5}
 NOISE = {"inconclusive": (1.0, -1.4, 0.6, -0.2)}

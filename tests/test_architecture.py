@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitbench.errors import InputError
-from vitbench.interpret.architecture import NUM_HEADS, Architecture
-from vitbench.interpret.published import PublishedViT
+from vitbench.models.pretrained.architecture import NUM_HEADS, Architecture
+from vitbench.models.pretrained.dino import PublishedViT
 
 timm = pytest.importorskip("timm")
 

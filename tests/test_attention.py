@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from vits import enliven
 
 from vitbench.models.attention import Attention, attend, mix, products_pay
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 
 sizes = st.tuples(*(st.integers(1, high) for high in (3, 3, 5, 7, 4)))
 layers = st.fixed_dictionaries(

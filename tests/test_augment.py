@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pictures import elsewhere
 from torchvision import transforms
 
-from vitbench.data import augment
-from vitbench.data.augment import (
+from vitbench.data.transforms import augment
+from vitbench.data.transforms.augment import (
     ERASED_RATIOS,
     ERASED_SHARES,
     GREY,
@@ -28,8 +28,8 @@ from vitbench.data.augment import (
     random_erasing,
     translate,
 )
-from vitbench.data.operations import OPERATIONS
-from vitbench.data.resized_crop import RATIO
+from vitbench.data.transforms.ops import OPERATIONS
+from vitbench.data.transforms.resized_crop import RATIO
 from vitbench.device import generator
 from vitbench.errors import InputError
 from vitbench.registry import AUGMENTATIONS

@@ -9,8 +9,8 @@ from breaches import Breaches, assert_caught
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.data.augment import flip
-from vitbench.data.mix import mixup
+from vitbench.data.transforms.augment import flip
+from vitbench.data.transforms.mixup import mixup
 from vitbench.registry import AUGMENTATIONS, MIXES
 from vitbench.testing import check_augmentation, check_mix
 from vitbench.testing.augmentation_laws import AUGMENTATION_LAWS, MIX_LAWS

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import batches
 
-from vitbench.data.boxes import inside, painted
+from vitbench.data.transforms.boxes import inside, painted
 
 EDGES = st.tuples(*[st.integers(-30, 30)] * 4)
 

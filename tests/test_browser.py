@@ -7,7 +7,7 @@ import shutil
 import pytest
 from reports import make_store
 
-from vitbench.report.page import write_report
+from vitbench.report.html.page import write_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

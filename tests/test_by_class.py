@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vitbench.records import Predictions, PredictionsFile
 from vitbench.report.by_class import MAX_CLASSES, Answers, class_table, collect, disagreement
-from vitbench.report.tables import build_tables
+from vitbench.report.text import build_tables
 
 
 def answers(predicted, target, *, arm="rope2d", seeds=None):

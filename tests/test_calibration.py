@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench import device
-from vitbench.disturbance import flags
 from vitbench.measure import calibration
 from vitbench.measure.calibration import (
     CpuTime,
@@ -23,6 +22,7 @@ from vitbench.measure.calibration import (
     read_machine,
 )
 from vitbench.measure.latency import Latency
+from vitbench.records.disturbance import flags
 
 START = Reading(
     product_ms=2.0,
@@ -196,7 +196,7 @@ def test_timing_imports_no_torch_by_itself():
     """Study files say how much is to be measured, and collection does not wait for torch."""
     program = (
         "import sys; "
-        "import vitbench.measure.clock, vitbench.measure.latency, vitbench.measure.paired; "
+        "import vitbench.measure.clock, vitbench.measure.latency, vitbench.measure.paired_latency; "
         "import vitbench.measure.calibration; "
         "sys.exit('torch' in sys.modules)"
     )

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.case import DataConfig
+from vitbench.config.case import DataConfig
 from vitbench.data.captions import LOOKS, TRAINING_TEMPLATES, captions, looks, with_subjects
-from vitbench.data.sources import load_split
+from vitbench.data.datasets import load_split
 from vitbench.device import generator
-from vitbench.models.zero_shot import UNSEEN
+from vitbench.models.pretrained.zero_shot import UNSEEN
 
 COLOURS = {
     (20, 20, 20): "dark ",

@@ -10,14 +10,14 @@ from test_timm_weights import make_timm, timm_shapes
 from torch import Tensor
 from vits import MODELS, Shape, lively, shape, shapes
 
-from vitbench.case import Case
-from vitbench.checkpoint import Checkpoint
-from vitbench.data.batches import Normalization
+from vitbench.config.case import Case
+from vitbench.data.loader import Normalization
 from vitbench.errors import InputError
 from vitbench.interpret.capture import capture, each_layer
 from vitbench.interpret.encoders import Encoder, of_checkpoint, of_timm
 from vitbench.interpret.signed import differential_map
-from vitbench.models.timm_weights import load_timm_state
+from vitbench.models.checkpoint import Checkpoint
+from vitbench.models.pretrained.timm_weights import load_timm_state
 
 close = torch.testing.assert_close
 

@@ -13,13 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import cases, json_values, values
 
-from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, TASK_SETTINGS, Case, digest, parse_setting, times
-from vitbench.configs.checks import nearest_divisor
-from vitbench.configs.classify import TEMPLATE_SETS, ClassifyConfig
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.data import DataConfig
-from vitbench.configs.task import TASKS
+from vitbench.config.budgets import BUDGETS
+from vitbench.config.case import SETTINGS, TASK_SETTINGS, Case, digest, parse_setting, times
+from vitbench.config.checks import nearest_divisor
+from vitbench.config.classify import TEMPLATE_SETS, ClassifyConfig
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.data import DataConfig
+from vitbench.config.task import TASKS
 from vitbench.errors import InputError
 
 PATHS = st.sampled_from(list(SETTINGS))

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from vits import Shape, enliven, shape, shapes
 
 from vitbench import InputError, load_model
-from vitbench.case import Case
-from vitbench.checkpoint import FILE, SCHEMA, Checkpoint, write_checkpoint
-from vitbench.data.batches import Normalization
+from vitbench.config.case import Case
+from vitbench.data.loader import Normalization
+from vitbench.models.checkpoint import FILE, SCHEMA, Checkpoint, write_checkpoint
 from vitbench.models.vit import build
 
 
@@ -100,8 +100,8 @@ MISTAKES = {
         "is damaged: ",
     ),
     "newer schema": (
-        lambda path: rewritten(path, schema="vitbench.checkpoint/2"),
-        "schema vitbench.checkpoint/2; this vitbench reads vitbench.checkpoint/1",
+        lambda path: rewritten(path, schema="vitbench.models.checkpoint/2"),
+        "schema vitbench.models.checkpoint/2; this vitbench reads vitbench.models.checkpoint/1",
     ),
     "less": (lambda path: rewritten(path, class_names=None), "is damaged: "),
     "another width": (

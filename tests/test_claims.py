@@ -9,13 +9,14 @@ import msgspec
 import pytest
 from tiny import TINY
 
-import vitbench.obtain
-from vitbench import Case, Study, lease
+import vitbench.runner.cells
+from vitbench import Case, Study
 from vitbench.errors import InputError
-from vitbench.files import write_whole
-from vitbench.obtain import is_claimed, obtain, obtain_seeds
-from vitbench.outcome import Outcome
 from vitbench.records import Metric, Store
+from vitbench.runner.cells import is_claimed, obtain, obtain_seeds
+from vitbench.tasks.outcome import Outcome
+from vitbench.utils import locks
+from vitbench.utils.files import write_whole
 
 CELLS = Study("s", base=Case.of(settings=TINY), arms={"a": {}}, baseline="a").expand(
     budget="smoke", seeds=2
@@ -32,7 +33,7 @@ def runs(monkeypatch):
         done.append(case)
         return Outcome(metrics={"run": Metric(value=float(len(done)))})
 
-    monkeypatch.setattr(vitbench.obtain, "run", run)
+    monkeypatch.setattr(vitbench.runner.cells, "run", run)
     return done
 
 
@@ -57,9 +58,9 @@ def claim_of(path):
 def test_a_cell_is_claimed_while_it_is_run_and_nothing_is_left(store, monkeypatch):
     """Its folder holds the record alone afterwards."""
     seen = []
-    run = vitbench.obtain.run
+    run = vitbench.runner.cells.run
     monkeypatch.setattr(
-        vitbench.obtain,
+        vitbench.runner.cells,
         "run",
         lambda *words, **how: seen.append(is_claimed(CELL, store=store)) or run(*words, **how),
     )
@@ -78,7 +79,7 @@ def test_what_another_session_made_meanwhile_is_taken(store, runs, monkeypatch, 
     if rerun == "failed":
         failed = msgspec.structs.replace(first.record, status="failed", error="e", metrics={})
         store.write(failed)
-    other, told = lease.take(claim_of(first.path)), []
+    other, told = locks.take(claim_of(first.path)), []
     other.note(json.dumps({"process": 7, "host": "h"}))
     made = msgspec.structs.replace(first.record, started="2026-11-22T10:00:01Z")
 
@@ -86,7 +87,7 @@ def test_what_another_session_made_meanwhile_is_taken(store, runs, monkeypatch, 
         store.write(made)
         other.let_go()
 
-    monkeypatch.setattr(lease.time, "sleep", sleep)
+    monkeypatch.setattr(locks.time, "sleep", sleep)
     runs.clear()
     found = obtain(CELL, store=store, rerun=rerun, on_wait=lambda *words: told.append(words))
     assert (found.reused, found.record, runs) == (True, made, [])
@@ -96,8 +97,8 @@ def test_what_another_session_made_meanwhile_is_taken(store, runs, monkeypatch, 
 def test_a_cell_whose_holder_has_made_nothing_is_run(store, runs, monkeypatch):
     """As after one that was interrupted."""
     path = place(store)
-    other = lease.take(claim_of(path))
-    monkeypatch.setattr(lease.time, "sleep", lambda _: other.let_go())
+    other = locks.take(claim_of(path))
+    monkeypatch.setattr(locks.time, "sleep", lambda _: other.let_go())
     runs.clear()
     assert not obtain(CELL, store=store).reused
     assert len(runs) == 1
@@ -106,7 +107,7 @@ def test_a_cell_whose_holder_has_made_nothing_is_run(store, runs, monkeypatch):
 def test_a_record_that_is_there_needs_no_claim(store, monkeypatch):
     """So that a folder that cannot be written, or is being worked in, can be read."""
     path = obtain(CELL, store=store).path
-    monkeypatch.setattr(lease, "take", None)
+    monkeypatch.setattr(locks, "take", None)
     found = obtain(CELL, store=store)
     assert (found.reused, found.path) == (True, path)
 
@@ -145,11 +146,11 @@ def test_a_process_notes_that_another_was_killed_before_it(store, monkeypatch):
 
         def die(*_, expected=deaths, **__):
             assert json.loads(claim_of(path).read_text())["deaths"] == expected
-            monkeypatch.setattr(lease.Lease, "let_go", lease.Lease.close)
+            monkeypatch.setattr(locks.Lease, "let_go", locks.Lease.close)
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(vitbench.obtain, "run", die)
+            patch.setattr(vitbench.runner.cells, "run", die)
             with suppress(KeyboardInterrupt):
                 obtain(CELL, store=store, session="mine")
     assert obtain(CELL, store=store, session="mine").record.status == "failed"
@@ -169,9 +170,9 @@ def test_what_a_killed_writer_left_of_a_record_goes_with_the_next(store, runs):
 def test_seeds_of_an_arm_are_claimed_together_and_in_one_order(store, monkeypatch):
     """Whatever order they are asked for in, so that no two sessions wait for each other."""
     claimed = []
-    real = lease.take
+    real = locks.take
     monkeypatch.setattr(
-        lease, "take", lambda path, **how: claimed.append(path.name) or real(path, **how)
+        locks, "take", lambda path, **how: claimed.append(path.name) or real(path, **how)
     )
     for order in (CELLS, CELLS[::-1]):
         found = obtain_seeds(order, store=store, rerun="all")
@@ -192,5 +193,5 @@ def test_a_temporary_file_is_known_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "replace", note)
     write_whole(tmp_path / "stem.json", b"")
     (tmp_path / names[0]).write_text("")
-    vitbench.files.remove_unfinished(tmp_path, stem="stem")
+    vitbench.utils.files.remove_unfinished(tmp_path, stem="stem")
     assert [path.name for path in tmp_path.iterdir()] == ["stem.json"]

@@ -13,17 +13,17 @@ from PIL import Image
 from torch import nn
 from torchvision.models import squeezenet1_1
 
-from vitbench.case import Case
-from vitbench.configs.classify import ClassifyConfig, parse_classifier
-from vitbench.data.photos import DataWarning
+from vitbench.config.case import Case
+from vitbench.config.classify import ClassifyConfig, parse_classifier
+from vitbench.data.image_folder import DataWarning
 from vitbench.device import randomness
 from vitbench.errors import InputError
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.preprocessing import Preprocessing
-from vitbench.outcome import Conditions, Outcome
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.preprocessing import Preprocessing
 from vitbench.registry import CLASSIFIERS
 from vitbench.tasks import classify
-from vitbench.training import embedded
+from vitbench.tasks.outcome import Conditions, Outcome
+from vitbench.training import small_classifiers
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 SYNSETS = ("n01440764", "n01443537", "n02123045")
@@ -270,8 +270,8 @@ def test_embedded_classifiers_are_trained_once(name, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(embedded, "train_contrastive", never)
-    monkeypatch.setattr(embedded, "train", never)
+    monkeypatch.setattr(small_classifiers, "train_contrastive", never)
+    monkeypatch.setattr(small_classifiers, "train", never)
     again = performed(case, tmp_path)
     assert again.curves.train_loss == first.curves.train_loss
     for field in ("predicted", "top", "top_confidence"):
@@ -288,7 +288,7 @@ def test_the_embedded_clip_is_a_checkpoint_of_open_clip(tmp_path):
     outcome = performed(case_of("embedded:clip", **SMALL), tmp_path)
     (folder,) = (tmp_path / "made").glob("clip-*")
     theirs, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    ours = embedded.read_clip(folder)
+    ours = small_classifiers.read_clip(folder)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours.image(images), theirs.eval().encode_image(images))

@@ -6,9 +6,9 @@ import scipy.special  # noqa: F401  in-process sessions forget what they import,
 import torchvision  # noqa: F401  cannot be imported twice
 from PIL import Image
 
-import vitbench.obtain
-import vitbench.report.image_by_image.page
-import vitbench.report.tables
+import vitbench.report.image_pairs.page
+import vitbench.report.text
+import vitbench.runner.cells
 import vitbench.tasks.classify  # noqa: F401
 
 STUDY = '''
@@ -16,8 +16,8 @@ STUDY = '''
 import torch
 from torch import nn
 from vitbench import Case, Study
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.preprocessing import Preprocessing
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.preprocessing import Preprocessing
 from vitbench.registry import CLASSIFIERS
 
 

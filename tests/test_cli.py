@@ -16,10 +16,10 @@ from stores import turned
 from tiny import TINY
 
 from vitbench import load_model
-from vitbench.case import Case
 from vitbench.cli import _parser, main
-from vitbench.obtain import obtain, obtain_seeds
+from vitbench.config.case import Case
 from vitbench.records import Record, Store
+from vitbench.runner.cells import obtain, obtain_seeds
 from vitbench.study import Study
 
 
@@ -259,13 +259,13 @@ def test_train_on_a_terminal_shows_one_line(elsewhere, capsys, monkeypatch):
 
 def test_a_training_goes_on_and_is_then_finished(elsewhere, capsys, monkeypatch):
     """Cut off by the user it says how it goes on; that works; and a second time there is nothing."""
-    from vitbench import folder
+    from vitbench.runner import resume
 
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder.checkpoint, "write_checkpoint", cut)
+        patch.setattr(resume.checkpoint, "write_checkpoint", cut)
         assert main(TRAIN) == 1
     said = capsys.readouterr().err
     assert said == "vitbench: cut off; go on with: vitbench train --resume runs/train-s0\n"

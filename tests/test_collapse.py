@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.device import generator
-from vitbench.training.collapse import CollapsedError, check_not_collapsed, spread
-from vitbench.training.dino import DinoCurves
+from vitbench.training.dino.collapse import CollapsedError, check_not_collapsed, spread
+from vitbench.training.dino.trainer import DinoCurves
 
 seeds = st.integers(0, 2**31)
 

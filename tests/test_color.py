@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as torchvision
 
-from vitbench.data.color import GREY, Jitter, draw_colors, recolored, solarized
-from vitbench.data.draws import shares
+from vitbench.data.transforms.color import GREY, Jitter, draw_colors, recolored, solarized
+from vitbench.data.transforms.draws import shares
 from vitbench.device import generator
 
 seeds = st.integers(0, 2**31)

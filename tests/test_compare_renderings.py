@@ -10,7 +10,7 @@ from factories import make_record
 from hypothesis import given
 from stores import PLAN, judge, make_store, stores
 
-from vitbench.compare.renderings import to_json, to_junit, to_markdown, to_text
+from vitbench.compare.text import to_json, to_junit, to_markdown, to_text
 
 
 @given(stores, stores)

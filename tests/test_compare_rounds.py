@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stores import judge
 
-from vitbench.compare.rounds import Rounds, compare_rounds
+from vitbench.compare.timed_rounds import Rounds, compare_rounds
 from vitbench.records import Metric
 from vitbench.stats import Pairing
 

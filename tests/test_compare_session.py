@@ -12,7 +12,7 @@ from hypothesis import given
 from stores import make_store, stores
 from test_pytest_plugin import run, study
 
-from vitbench.compare.session import within
+from vitbench.compare.pytest_session import within
 
 __all__ = ["study"]
 

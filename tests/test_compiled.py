@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny import tiny
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.run import run, run_fused
+from vitbench.config.compute import ComputeConfig
+from vitbench.runner.run import run, run_fused
 from vitbench.training.compiled import forward_of
 from vitbench.training.fused import CannotFuseError
 

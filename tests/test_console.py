@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from stores import judge
 
 from vitbench.cli import main
-from vitbench.compare.renderings import to_markdown
-from vitbench.compare.renderings import to_text as gate_text
-from vitbench.console import Console, fitting, shown
+from vitbench.compare.text import to_markdown
+from vitbench.compare.text import to_text as gate_text
 from vitbench.records import Metric
 from vitbench.report.formats import to_csv
-from vitbench.report.summary import build_tables
-from vitbench.report.tables import to_text
+from vitbench.report.tables import build_tables
+from vitbench.report.text import to_text
 from vitbench.report.why import explain
-from vitbench.spreadsheet import as_text
+from vitbench.utils.console import Console, fitting, shown
+from vitbench.utils.spreadsheet import as_text
 
 CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that move a cursor, turn a line, break it, or have no width."""

@@ -13,10 +13,10 @@ import scipy.special  # noqa: F401  in-process sessions forget what they import,
 import torchvision  # noqa: F401  cannot be imported twice
 from processes import LIMIT_S, assert_ends_with
 
-import vitbench.obtain  # noqa: F401
-from vitbench import lease
+import vitbench.runner.cells  # noqa: F401
 from vitbench.pytest_plugin.crashes import Crashes
 from vitbench.registry import POSEMBS
+from vitbench.utils import locks
 
 STUDY = '''
 """What becomes of a cell in whose training something happens?"""
@@ -171,7 +171,7 @@ def test_workers_end_with_their_controller(pytester, write_study, monkeypatch):
 class Releaser:
     """Lets a name go when the last of so many tests has run."""
 
-    def __init__(self, held: lease.Lease, after: int) -> None:
+    def __init__(self, held: locks.Lease, after: int) -> None:
         self.held, self.left = held, after
         self.order: list[str] = []
 
@@ -191,13 +191,13 @@ def run(pytester: pytest.Pytester, *arguments: str, plugins: list[object] | None
         return pytester.runpytest_inprocess("--study-seeds", "1", *arguments, plugins=plugins or [])
 
 
-def claim_first(pytester: pytest.Pytester) -> lease.Lease:
+def claim_first(pytester: pytest.Pytester) -> locks.Lease:
     """Run everything, forget it, and claim the cell that came first."""
     run(pytester)
     first = next(pytester.path.glob("results/*/*/*/fine-of*.json"))
     for path in pytester.path.glob("results/*/*/*/*.*"):
         path.unlink()
-    held = lease.take(first.with_name(f".{first.stem}.claim"))
+    held = locks.take(first.with_name(f".{first.stem}.claim"))
     held.note('{"process": 7, "host": "h"}')
     return held
 
@@ -218,7 +218,7 @@ def test_a_session_says_what_it_waits_for(pytester, write_study, monkeypatch):
     """The cell, and the process that runs it."""
     write_study("fine", "fine-too")
     held = claim_first(pytester)
-    monkeypatch.setattr(lease.time, "sleep", lambda _: held.let_go())
+    monkeypatch.setattr(locks.time, "sleep", lambda _: held.let_go())
     result = run(pytester)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["tiny fine-of-test-s0: waiting for process 7 on h, which runs it"])

@@ -10,8 +10,8 @@ import torch
 from breaches import Breaches, assert_caught
 from PIL import Image
 
-from vitbench.configs.data import DataConfig, DatasetFacts
-from vitbench.data.sources import Split
+from vitbench.config.data import DataConfig, DatasetFacts
+from vitbench.data.datasets import Split
 from vitbench.testing import check_dataset
 from vitbench.testing.dataset_laws import DATASET_LAWS
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from vitbench.measure.decisions import decisions
 from vitbench.measure.parity import Parity, compare_outputs
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.preprocessing import Preprocessing
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.preprocessing import Preprocessing
 
 NAMES = ("cat", "dog", "fish")
 LOGITS = torch.eye(3)[[0, 1, 2, 0]] * 4

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench import device
-from vitbench.case import Case
-from vitbench.configs.compute import ComputeConfig
+from vitbench.config.case import Case
+from vitbench.config.compute import ComputeConfig
 from vitbench.errors import InputError
 
 concerns = st.lists(st.one_of(st.text(max_size=5), st.integers(0, 100)), max_size=3)

@@ -25,7 +25,7 @@ from vitbench.models.differential import (
     subtract_maps,
     subtract_outputs,
 )
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 from vitbench.models.vit import build
 
 WIDTH = 24

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vitbench.case import Case
-from vitbench.configs.dino import DinoConfig
+from vitbench.config.case import Case
+from vitbench.config.dino import DinoConfig
 from vitbench.errors import InputError
 
 

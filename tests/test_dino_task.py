@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from vitbench.case import Case
-from vitbench.checkpoint import load_model, write_checkpoint
-from vitbench.data.batches import ordered
-from vitbench.data.sources import load_split
+from vitbench.config.case import Case
+from vitbench.data.datasets import load_split
+from vitbench.data.loader import ordered
 from vitbench.errors import InputError
-from vitbench.outcome import Outcome
-from vitbench.run import run
+from vitbench.models.checkpoint import load_model, write_checkpoint
+from vitbench.runner.run import run
 from vitbench.tasks import features, pretraining
-from vitbench.training.evaluation import evaluate
+from vitbench.tasks.outcome import Outcome
+from vitbench.training.evaluate import evaluate
 
 SETTINGS = {
     "model.width": 16,

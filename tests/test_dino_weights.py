@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.device import generator
 from vitbench.errors import InputError
-from vitbench.models.dino_weights import to_dino_state, write_dino_checkpoint
-from vitbench.models.initialisation import initialise
-from vitbench.models.projection import ProjectionHead
+from vitbench.models.dino_head import ProjectionHead
+from vitbench.models.init import initialise
+from vitbench.models.pretrained.dino_weights import to_dino_state, write_dino_checkpoint
 from vitbench.models.vit import ViT, build
 
 CONFIG = ModelConfig(width=16, depth=2, num_heads=2, mlp_ratio=4.0)

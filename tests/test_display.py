@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny
 
-from vitbench import display
-from vitbench.display import DisplayWarning, only_shows
 from vitbench.errors import InputError
-from vitbench.obtain import obtain_seeds
 from vitbench.records import Store
-from vitbench.run import run, run_fused
+from vitbench.runner.cells import obtain_seeds
+from vitbench.runner.run import run, run_fused
 from vitbench.study import Study
+from vitbench.utils import display
+from vitbench.utils.display import DisplayWarning, only_shows
 
 ERRORS = [InputError, OSError, AttributeError, BrokenPipeError, AssertionError, UserWarning]
 
@@ -67,7 +67,7 @@ def test_an_interrupt_comes_through():
         only_shows("progress", show)()
 
 
-@pytest.mark.filterwarnings("default::vitbench.display.DisplayWarning")
+@pytest.mark.filterwarnings("default::vitbench.utils.display.DisplayWarning")
 def test_a_training_ends_as_it_would_without(tmp_path):
     """With the same metrics, one by one and as one; what draws a cell leaves its record alone."""
     study = Study("tiny", base=tiny(), arms={"one": {}}, baseline="one", question="?")

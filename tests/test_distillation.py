@@ -19,10 +19,10 @@ from dinos import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.configs.compute import ComputeConfig
+from vitbench.config.compute import ComputeConfig
 from vitbench.device import generator
-from vitbench.training.dino_loss import dino_loss
-from vitbench.training.distillation import Distillation, clip_each
+from vitbench.training.dino.distillation import Distillation, clip_each
+from vitbench.training.dino.loss import dino_loss
 
 seeds = st.integers(0, 2**31)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.disturbance import LIMITS, describe_disturbance, disturbances, flags
+from vitbench.records.disturbance import LIMITS, describe_disturbance, disturbances, flags
 
 CALM = {
     "other_load_percent": 1.0,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from vitbench.config.options import OPTIONS
 from vitbench.registry import OF_ONE_TASK, REGISTRIES
-from vitbench.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vitbench"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.data.draws import each, integers, levels, moved, shares
+from vitbench.data.transforms.draws import each, integers, levels, moved, shares
 from vitbench.device import generator
 
 SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)

@@ -22,7 +22,7 @@ from vits import enliven
 from vitbench.errors import InputError
 from vitbench.interpret.capture import capture
 from vitbench.interpret.encoders import open_encoder
-from vitbench.interpret.published import PUBLISHED, Architecture, PublishedViT, address
+from vitbench.models.pretrained.dino import PUBLISHED, Architecture, PublishedViT, address
 
 close = torch.testing.assert_close
 WIDTH, PATCH, SIDE = 128, 4, 3

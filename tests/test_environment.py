@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench import environment
-from vitbench.environment import describe, git_state, machine_name, machine_slug
+from vitbench.records import environment
+from vitbench.records.environment import describe, git_state, machine_name, machine_slug
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vitbench.report.figures import draw_figures, style_sheet
 from vitbench.report.figures.cost import Point, pareto_front
 from vitbench.report.figures.curves import smoothed
-from vitbench.report.figures.drawing import NIGHT, PAPER
+from vitbench.report.figures.figure import NIGHT, PAPER
 from vitbench.report.figures.marks import (
     MAX_ARMS,
     SYMBOLS,
@@ -24,8 +24,8 @@ from vitbench.report.figures.marks import (
     shape,
     shown_arms,
 )
-from vitbench.report.sections.arms import arm_rows
-from vitbench.report.tables import build_tables
+from vitbench.report.html.sections.arms import arm_rows
+from vitbench.report.text import build_tables
 from vitbench.stats import Estimate
 
 ARMS = ("none", "learned1d", "rope2d")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vitbench.files import write_whole
+from vitbench.utils.files import write_whole
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])

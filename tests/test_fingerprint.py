@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cases, values
 
-from vitbench import fingerprint
-from vitbench.case import SETTINGS, Case
-from vitbench.configs.data import DatasetFacts
-from vitbench.fingerprint import RESULT_CODE, code_fingerprint, record_key
+from vitbench.config.case import SETTINGS, Case
+from vitbench.config.data import DatasetFacts
+from vitbench.records import fingerprint
+from vitbench.records.fingerprint import RESULT_CODE, code_fingerprint, record_key
 from vitbench.registry import DATASETS
 
 PACKAGE = fingerprint.PACKAGE
@@ -85,8 +85,8 @@ def test_other_data_of_the_same_name_has_another_key(monkeypatch):
 def test_fingerprints_do_not_depend_on_the_process():
     """Another process with another seed of Python's hashes finds the same records."""
     program = (
-        "from vitbench.case import Case\n"
-        "from vitbench.fingerprint import code_fingerprint, record_key\n"
+        "from vitbench.config.case import Case\n"
+        "from vitbench.records.fingerprint import code_fingerprint, record_key\n"
         "case = Case.of(settings={'model.posemb': 'rope2d', 'train.betas': (0.9, 0.5)})\n"
         "print(record_key(case, study='posemb', version=1))\n"
         "print(code_fingerprint(case, study_file=None))\n"

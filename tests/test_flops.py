@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils import flop_counter
 from vits import MODELS, lively, shape, shapes
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.errors import InputError
 from vitbench.measure.flops import (
     analytic_forward_flops,
@@ -178,7 +178,7 @@ def test_parameters_are_counted_once_and_when_they_learn():
 def test_the_calculation_needs_no_torch():
     """Study files calculate at collection, which does not wait for torch."""
     program = (
-        "import sys; from vitbench.configs.model import ModelConfig; "
+        "import sys; from vitbench.config.model import ModelConfig; "
         "from vitbench.measure.flops import analytic_forward_flops; "
         "analytic_forward_flops(ModelConfig(), image_px=(32, 32), channels=3, num_classes=10); "
         "sys.exit('torch' in sys.modules)"

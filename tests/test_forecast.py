@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from test_pytest_plugin import run, study  # noqa: F401  a fixture
 from tiny import TINY
 
-from vitbench import Case, InputError, Study, device, forecast, obtain
-from vitbench.environment import machine_slug
-from vitbench.forecast import Forecast, Forecaster, needed_seeds
-from vitbench.obtain import Ran, make_record
-from vitbench.outcome import Outcome
+from vitbench import Case, InputError, Study, device
+from vitbench.config.options import parse_duration
 from vitbench.pytest_plugin.timing import duration
 from vitbench.records import Store
-from vitbench.report.tables import build_tables
-from vitbench.settings import parse_duration
+from vitbench.records.environment import machine_slug
+from vitbench.report.text import build_tables
+from vitbench.runner import cells, forecast
+from vitbench.runner.cells import Ran, make_record
+from vitbench.runner.forecast import Forecast, Forecaster, needed_seeds
+from vitbench.tasks.outcome import Outcome
 
 SMALL = {**TINY, "train.epochs": 2, "data.train_images": 120}
 
@@ -51,9 +52,9 @@ def write(store: Store, cell, *, seconds: float, **environment: object) -> None:
 @pytest.mark.parametrize("rerun", ["stale", "failed", "all", "none"])
 def test_a_cell_is_reused_exactly_where_a_session_would_reuse_it(tmp_path, rerun, monkeypatch):
     """With records of this code, of another, and none."""
-    monkeypatch.setattr(obtain, "run", lambda case, **how: Outcome())
+    monkeypatch.setattr(cells, "run", lambda case, **how: Outcome())
     cells = cells_of()
-    obtain.obtain(cells[0], store=Store(tmp_path))
+    cells.obtain(cells[0], store=Store(tmp_path))
     write(Store(tmp_path), cells[1], seconds=3.0)
     forecaster = Forecaster(tmp_path, rerun=rerun)
     found = [forecaster.forecast(cell, study_file=None).reused for cell in cells]
@@ -209,7 +210,9 @@ def test_a_plan_runs_nothing(pytester, study, monkeypatch):  # noqa: F811
     """It names cells and times; afterwards, what is reused."""
     ran = []
     monkeypatch.setattr(forecast, "time_training", lambda case, **how: 30.0)
-    monkeypatch.setattr("vitbench.obtain.run", lambda case, **how: ran.append(case) or Outcome())
+    monkeypatch.setattr(
+        "vitbench.runner.cells.run", lambda case, **how: ran.append(case) or Outcome()
+    )
     result = run(pytester, "--study-plan")
     assert (result.ret, ran) == (0, [])
     result.stdout.fnmatch_lines(

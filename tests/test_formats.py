@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.report.formats import LATEX, to_csv, to_json, to_latex, to_markdown
-from vitbench.report.tables import build_tables, grid, to_text
-from vitbench.spreadsheet import as_text
+from vitbench.report.text import build_tables, grid, to_text
+from vitbench.utils.spreadsheet import as_text
 
 # what a file name can hold: no slash, no backslash
 name = st.text(

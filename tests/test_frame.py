@@ -8,7 +8,7 @@ from factories import make_record, make_shelf
 import vitbench
 from vitbench.cli import main
 from vitbench.errors import InputError
-from vitbench.exchange.frame import to_csv
+from vitbench.export.frame import to_csv
 
 pytest.importorskip("pandas", reason="pandas is not installed: pip install pandas")
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.func import vmap
 from vits import Shape, enliven, shapes
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
 from vitbench.models.vit import build
 from vitbench.registry import POSEMBS
 from vitbench.training.fused import CannotFuseError, FusedSteps, StackedCalls
-from vitbench.training.optimizers import make_optimizer
+from vitbench.training.optim import make_optimizer
 from vitbench.training.step import Step
 
 CPU = ComputeConfig(device="cpu", precision="fp32")
@@ -131,7 +131,7 @@ def test_the_models_change_where_they_are():
 
 
 def shape_config(**changes):
-    from vitbench.configs.model import ModelConfig
+    from vitbench.config.model import ModelConfig
 
     return ModelConfig(**{"patch": 2, "width": 8, "num_heads": 2, "depth": 2, **changes})
 

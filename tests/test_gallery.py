@@ -17,19 +17,19 @@ from tiny import tiny
 from torch import Tensor
 from vits import Shape, shape
 
-from vitbench.checkpoint import FILE, load_model, write_checkpoint
+from vitbench.attention_gallery.arrays import look_at_image, look_at_model
+from vitbench.attention_gallery.cells import write_cell_gallery
+from vitbench.attention_gallery.page import write_gallery
+from vitbench.attention_gallery.panels import _scale
 from vitbench.cli import main
 from vitbench.errors import InputError
-from vitbench.gallery.cells import write_cell_gallery
-from vitbench.gallery.drawing import _scale
-from vitbench.gallery.looks import look_at_image, look_at_model
-from vitbench.gallery.page import write_gallery
 from vitbench.interpret.capture import capture
 from vitbench.interpret.encoders import Encoder, open_encoder
+from vitbench.interpret.images import read_photograph
 from vitbench.interpret.masks import mass_mask
-from vitbench.interpret.photographs import read_photograph
+from vitbench.models.checkpoint import FILE, load_model, write_checkpoint
 from vitbench.registry import MAPS
-from vitbench.run import run
+from vitbench.runner.run import run
 
 FIGURES = {"rollout", "heads", "layers", "masks"}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pictures import batches, by_torchvision, elsewhere, magnitudes
 from torch import Tensor
 
-from vitbench.data.geometry import MAPS, warp
-from vitbench.data.policies import AUTOAUGMENT, RANDAUGMENT, TRIVIALAUGMENT
+from vitbench.data.transforms.geometry import MAPS, warp
+from vitbench.data.transforms.policies import AUTOAUGMENT, RANDAUGMENT, TRIVIALAUGMENT
 
 
 def moved(name: str, images: Tensor, magnitude: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from test_pair import CLASSES, PLAN, said, stored
 
 from vitbench.errors import InputError
 from vitbench.records import Store
-from vitbench.report.image_by_image.cards import CARD_PX, COLUMNS, HEAD_PX, RIGHT, draw_cards
-from vitbench.report.image_by_image.page import write_galleries
-from vitbench.report.image_by_image.pair import Exhibit
-from vitbench.report.summary import build_tables
+from vitbench.report.image_pairs.cards import CARD_PX, COLUMNS, HEAD_PX, RIGHT, draw_cards
+from vitbench.report.image_pairs.page import write_galleries
+from vitbench.report.image_pairs.pair import Exhibit
+from vitbench.report.tables import build_tables
 
 TARGET = np.arange(60) % 3
 

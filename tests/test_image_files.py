@@ -16,14 +16,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from test_gallery import encoder
 
-from vitbench.configs.data import DataConfig
-from vitbench.data.photo_folders import find_photos
-from vitbench.data.photos import DataWarning, read_photos
-from vitbench.data.stream import open_stream
+from vitbench.config.data import DataConfig
+from vitbench.data.full_size import open_stream
+from vitbench.data.image_folder import DataWarning, read_photos
+from vitbench.data.image_folder_files import find_photos
 from vitbench.errors import InputError
-from vitbench.image_files import NO_IMAGE, open_image, to_rgb
-from vitbench.interpret.photographs import read_photograph
-from vitbench.models.preprocessing import Preprocessing
+from vitbench.interpret.images import read_photograph
+from vitbench.models.pretrained.preprocessing import Preprocessing
+from vitbench.utils.image_files import NO_IMAGE, open_image, to_rgb
 
 RAMP = np.linspace(0, 65535, 24 * 16).round().astype(np.uint16).reshape(24, 16)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 from vitbench.models.mimetic import initialise_mimetic
 from vitbench.testing import check_initializer
 from vitbench.testing.initializer_laws import INITIALIZER_LAWS

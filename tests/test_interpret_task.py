@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 from tiny import tiny
 
-from vitbench import run
-from vitbench.case import Case
-from vitbench.configs.interpret import InterpretConfig
+from vitbench.config.case import Case
+from vitbench.config.interpret import InterpretConfig
 from vitbench.errors import InputError
 from vitbench.registry import MAPS
+from vitbench.runner import run
 from vitbench.tasks import interpret
 
 SMALL = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import LIMIT_S
 
-from vitbench import lifeline
+from vitbench.utils import lifeline
 
 WAIT = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 PARENT = """
@@ -20,7 +20,7 @@ subprocess.run(COMMAND)
 """
 BARE = """
 import os, sys
-from vitbench import lifeline
+from vitbench.utils import lifeline
 lifeline._asked_system = lambda: False
 lifeline.end_with(int(sys.argv[1]))
 """
@@ -28,7 +28,7 @@ lifeline.end_with(int(sys.argv[1]))
 
 def kill_parent_of(command: str) -> None:
     """Kill a process that has started another, and wait until that has ended, too."""
-    program = "from vitbench.lifeline import tied\n" + PARENT.replace("COMMAND", command)
+    program = "from vitbench.utils.lifeline import tied\n" + PARENT.replace("COMMAND", command)
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "ready\n"
     parent.send_signal(signal.SIGKILL)
@@ -50,7 +50,7 @@ def test_a_system_that_does_not_tell_of_its_end_is_asked(tmp_path):
 @pytest.mark.parametrize("kind", ["", "lifeline._asked_system = lambda: False"])
 def test_a_process_whose_parent_has_ended_before_ends_at_once(kind):
     """It is another's child by then."""
-    program = f"from vitbench import lifeline\n{kind}\nlifeline.end_with(2**22 + 1)\n{WAIT}"
+    program = f"from vitbench.utils import lifeline\n{kind}\nlifeline.end_with(2**22 + 1)\n{WAIT}"
     done = subprocess.run([sys.executable, "-c", program], timeout=LIMIT_S, capture_output=True)
     assert done.returncode == 1
 

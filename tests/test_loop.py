@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
-from vitbench.data.batches import Batches, Normalization
-from vitbench.data.sources import Split
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
+from vitbench.data.datasets import Split
+from vitbench.data.loader import Batches, Normalization
 from vitbench.device import randomness
-from vitbench.training.evaluation import Evaluation
+from vitbench.training.evaluate import Evaluation
 from vitbench.training.loop import (
     Curves,
     DivergedError,

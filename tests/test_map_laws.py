@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitbench.errors import InputError
-from vitbench.interpret.methods import LastLayer, Map
+from vitbench.interpret.maps import LastLayer, Map
 from vitbench.registry import MAPS
 from vitbench.testing import check_map
 from vitbench.testing.map_laws import MAP_LAWS

@@ -21,7 +21,7 @@ from vitbench.metrics import (
     kind_of_unit,
 )
 from vitbench.records import Metric, Record, as_metrics
-from vitbench.report.tables import build_tables, grid
+from vitbench.report.text import build_tables, grid
 
 infos = st.sampled_from(list(METRICS))
 units = st.sampled_from(["", "%", "nats", "steps", "FLOP", "img/s", "s", "ms", "MiB", "px"])

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import elsewhere
 
-from vitbench.configs.dino import DinoConfig
-from vitbench.data.batches import Normalization
-from vitbench.data.multicrop import CropBatches, MultiCrop, Views
-from vitbench.data.sources import Split
+from vitbench.config.dino import DinoConfig
+from vitbench.data.datasets import Split
+from vitbench.data.loader import Normalization
+from vitbench.data.transforms.multicrop import CropBatches, MultiCrop, Views
 from vitbench.device import generator
 from vitbench.errors import InputError
 

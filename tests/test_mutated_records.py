@@ -16,7 +16,7 @@ from reports import make_store
 
 from vitbench.errors import InputError
 from vitbench.records import DamagedRecordError, Record, Store
-from vitbench.records.content import content_digest
+from vitbench.records.validation import content_digest
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from vitbench.compare.matching import match_records
 from vitbench.report.answer import answer
 from vitbench.report.figures.differences import draw_differences
 from vitbench.report.notes import notes
-from vitbench.report.tables import build_tables, grid
+from vitbench.report.text import build_tables, grid
 
 BASE = (80.0, 81.0, 82.0, 80.5)
 CHEAPER = (79.9, 80.8, 81.9, 80.3)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, Adagrad, AdamW
 
-from vitbench.configs.train import TrainConfig
+from vitbench.config.train import TrainConfig
 from vitbench.testing import check_optimizer, check_schedule
 from vitbench.testing.optimizer_laws import OPTIMIZER_LAWS
 from vitbench.testing.schedule_laws import SCHEDULE_LAWS
-from vitbench.training.optimizers import make_optimizer
+from vitbench.training.optim import make_optimizer
 from vitbench.training.schedules import learning_rate
 
 WRONG_OPTIMIZER, WRONG_SCHEDULE = Breaches(OPTIMIZER_LAWS), Breaches(SCHEDULE_LAWS)

@@ -16,9 +16,9 @@ from PIL import Image
 from test_gallery import encoder, picture
 from vits import shape
 
-from vitbench.gallery.drawing import CUT_FROM, CUT_SHARE, _scale, draw_heads, draw_image
-from vitbench.gallery.looks import look_at_image
-from vitbench.gallery.overlay import OUTLINE, enlarge, grey, legend, mask_over, overlay
+from vitbench.attention_gallery.arrays import look_at_image
+from vitbench.attention_gallery.overlay import OUTLINE, enlarge, grey, legend, mask_over, overlay
+from vitbench.attention_gallery.panels import CUT_FROM, CUT_SHARE, _scale, draw_heads, draw_image
 
 pixels = arrays(np.uint8, (8, 12, 3))
 maps = arrays(np.float64, (2, 3), elements=st.floats(0, 1))

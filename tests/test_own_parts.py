@@ -32,11 +32,11 @@ class Shift(Task):
     by_px: int = 0
 
     def perform(self, case, outcome, *, conditions):
-        from vitbench.data.batches import ordered
-        from vitbench.data.sources import load_split
+        from vitbench.data.loader import ordered
+        from vitbench.data.datasets import load_split
         from vitbench.records import as_metrics
         from vitbench.tasks import train
-        from vitbench.training.evaluation import evaluate
+        from vitbench.training.evaluate import evaluate
 
         train.perform(case, outcome, conditions=conditions)
         split = load_split(case.data, split="test", folder=conditions.data_dir)

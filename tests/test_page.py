@@ -14,10 +14,10 @@ from factories import make_record, make_shelf
 from reports import make_store, read
 
 from vitbench.errors import InputError
-from vitbench.reading import Shelf
+from vitbench.records.reader import Shelf
 from vitbench.report.formats import to_csv
-from vitbench.report.page import write_report
-from vitbench.report.tables import build_tables, grid
+from vitbench.report.html.page import write_report
+from vitbench.report.text import build_tables, grid
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +206,8 @@ def test_a_page_without_pictures_names_images_by_number(tmp_path):
 
 def test_a_large_page_leaves_out_what_is_large(tmp_path, monkeypatch):
     """Every number and figure stays; records in full and what predictions say go."""
-    monkeypatch.setattr("vitbench.report.page.MAX_DETAILED", 3)
-    monkeypatch.setattr("vitbench.report.page.MAX_PICTURED", 3)
+    monkeypatch.setattr("vitbench.report.html.page.MAX_DETAILED", 3)
+    monkeypatch.setattr("vitbench.report.html.page.MAX_PICTURED", 3)
     shelf = make_store(tmp_path / "results", datasets=("shapes",))
     reader = read(write_report(Shelf(shelf.root), tmp_path / "report"))
     text = " ".join(reader.text.split())
@@ -220,7 +220,7 @@ def test_a_large_page_leaves_out_what_is_large(tmp_path, monkeypatch):
 
 def test_a_page_of_very_many_studies_has_no_figures(tmp_path, monkeypatch):
     """And says where they are; the tables stay."""
-    monkeypatch.setattr("vitbench.report.page.MAX_DRAWN", 0)
+    monkeypatch.setattr("vitbench.report.html.page.MAX_DRAWN", 0)
     shelf = make_store(tmp_path / "results", datasets=("shapes",))
     reader = read(write_report(Shelf(shelf.root), tmp_path / "report"))
     assert reader.all("figure") == []
@@ -235,7 +235,7 @@ def test_two_processes_write_what_one_does(tmp_path, monkeypatch):
     (shelf.store.path(records[0]).with_name("x-s0-00000000.json")).write_text("{}")
     found = []
     for most in (10, 0):
-        monkeypatch.setattr("vitbench.reading.MAX_ALONE", most)
+        monkeypatch.setattr("vitbench.records.reader.MAX_ALONE", most)
         shelf = Shelf(shelf.root)
         folder = write_report(shelf, tmp_path / f"report{most}").parent
         assert len(shelf.damaged) == 1

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.records import Pictures, Predictions, Store
-from vitbench.report.image_by_image.pair import Pair, Side, find_pairs
-from vitbench.report.summary import build_tables
+from vitbench.report.image_pairs.pair import Pair, Side, find_pairs
+from vitbench.report.tables import build_tables
 
 CLASSES = ("ring", "triangle", "rows")
 PLAN = make_plan(

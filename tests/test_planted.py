@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from tiny import TINY
 
-from vitbench.case import Case
 from vitbench.compare import Gate, compare_stores
-from vitbench.obtain import obtain
+from vitbench.config.case import Case
 from vitbench.records import Store
 from vitbench.registry import POSEMBS
+from vitbench.runner.cells import obtain
 from vitbench.study import Study
 from vitbench.training import step
 

@@ -9,9 +9,15 @@ import torch
 from pictures import by_torchvision
 from torchvision.transforms import v2
 
-from vitbench.data import policies
-from vitbench.data.operations import OPERATIONS, perform
-from vitbench.data.policies import AUTOAUGMENT, RANDAUGMENT, TRIVIALAUGMENT, Policy, follow
+from vitbench.data.transforms import policies
+from vitbench.data.transforms.ops import OPERATIONS, perform
+from vitbench.data.transforms.policies import (
+    AUTOAUGMENT,
+    RANDAUGMENT,
+    TRIVIALAUGMENT,
+    Policy,
+    follow,
+)
 from vitbench.device import generator
 
 POLICIES = {

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from vitbench.errors import InputError
-from vitbench.measure.lively import make_lively
 from vitbench.measure.parity import compare_outputs
 from vitbench.measure.precision import (
     UnsupportedError,
@@ -19,8 +18,9 @@ from vitbench.measure.precision import (
     tf32,
     tolerance,
 )
+from vitbench.measure.random_models import make_lively
 from vitbench.measure.size import weights_mib
-from vitbench.models.pretrained import open_model
+from vitbench.models.pretrained.sources import open_model
 
 open_clip = pytest.importorskip("open_clip")
 

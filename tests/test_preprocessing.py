@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from vitbench.errors import InputError
-from vitbench.models.preprocessing import Preprocessing, preprocessing
+from vitbench.models.pretrained.preprocessing import Preprocessing, preprocessing
 
 NORMAL = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
 

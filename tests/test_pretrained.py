@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vitbench.errors import InputError
-from vitbench.models.pretrained import open_model
+from vitbench.models.pretrained.sources import open_model
 
 open_clip = pytest.importorskip("open_clip")
 

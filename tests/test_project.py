@@ -14,7 +14,7 @@ import pytest
 
 import vitbench
 from vitbench.cli import _parser
-from vitbench.settings import OPTIONS
+from vitbench.config.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vitbench"
@@ -106,7 +106,10 @@ def test_records_become_reports_without_torch():
     assert modules
     modules += [
         f"vitbench.{name}"
-        for name in ("case", "study", "records", "stats", "registry", "fingerprint", "environment")
+        for name in (
+            *("config.case", "study", "records", "records.reader", "stats", "registry"),
+            *("records.fingerprint", "records.environment"),
+        )
     ]
     program = "import sys\nsys.modules['torch'] = None\n" + "\n".join(
         f"import {module.removesuffix('.__init__')}" for module in modules
@@ -183,5 +186,5 @@ def test_the_version_is_in_the_changelog():
 
 def test_the_package_ships_its_data():
     """The schema of the records and the marker of its types stand beside the code."""
-    assert (PACKAGE / "record.schema.json").is_file()
+    assert (PACKAGE / "records" / "record.schema.json").is_file()
     assert (PACKAGE / "py.typed").is_file()

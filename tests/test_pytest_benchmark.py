@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from vitbench.cli import main
 from vitbench.errors import InputError
-from vitbench.exchange.pytest_benchmark import export_times, statistics
-from vitbench.reading import Shelf
+from vitbench.export.pytest_benchmark import export_times, statistics
+from vitbench.records.reader import Shelf
 
 times = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30)
 

@@ -10,10 +10,10 @@ import pytest
 import scipy.special  # noqa: F401  in-process sessions forget what they import, and this
 import torchvision  # noqa: F401  cannot be imported twice
 
-import vitbench.exchange.trackers
-import vitbench.obtain
-import vitbench.report.page
-import vitbench.report.tables
+import vitbench.export.trackers
+import vitbench.report.html.page
+import vitbench.report.text
+import vitbench.runner.cells
 from vitbench.registry import POSEMBS
 
 STUDY = '''
@@ -475,10 +475,10 @@ def test_progress_that_fails_is_a_warning(pytester, study):
 @pytest.mark.parametrize(
     ("broken", "missing"),
     [
-        ("vitbench.report.tables.build_tables", "no tables"),
-        ("vitbench.report.tables.to_text", "no table"),
-        ("vitbench.report.page.write_report", "no report"),
-        ("vitbench.exchange.trackers.track", "no runs for a tracker"),
+        ("vitbench.report.text.build_tables", "no tables"),
+        ("vitbench.report.text.to_text", "no table"),
+        ("vitbench.report.html.page.write_report", "no report"),
+        ("vitbench.export.trackers.track", "no runs for a tracker"),
     ],
 )
 def test_a_summary_that_fails_is_a_line(pytester, study, monkeypatch, broken, missing):
@@ -535,13 +535,13 @@ def test_seeds_of_an_arm_are_trained_as_one(pytester, study):
 def test_seeds_are_trained_as_one_when_the_first_is_asked_for(pytester, study, monkeypatch):
     """Once for every arm, also where all is run again."""
     calls = []
-    original = vitbench.obtain.run_fused
+    original = vitbench.runner.cells.run_fused
 
     def noted(cases, **how):
         calls.append([(case.model.posemb, case.seed) for case in cases])
         return original(cases, **how)
 
-    monkeypatch.setattr(vitbench.obtain, "run_fused", noted)
+    monkeypatch.setattr(vitbench.runner.cells, "run_fused", noted)
     expected = [
         [("none", 0), ("none", 1)],
         [("learned1d", 0), ("learned1d", 1)],

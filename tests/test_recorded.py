@@ -18,16 +18,12 @@ from hypothesis import strategies as st
 from strategies import cases
 from tiny import TINY
 
-from vitbench import InputError, folder
-from vitbench.case import (
-    SECTIONS,
-    Case,
-    recorded_settings,
-    settings_of_place,
-)
-from vitbench.configs.task import TASKS
-from vitbench.fingerprint import PACKAGE, record_key
+from vitbench import InputError
+from vitbench.config.case import SECTIONS, Case, recorded_settings, settings_of_place
+from vitbench.config.task import TASKS
 from vitbench.records import Store
+from vitbench.records.fingerprint import PACKAGE, record_key
+from vitbench.runner import resume
 
 PATHS = sorted(recorded_settings(Case().to_json()))
 
@@ -82,14 +78,14 @@ def test_settings_of_a_later_version_are_kept():
 def written(tmp_path) -> Path:
     """What this version leaves: a finished training, one that was cut off, and records."""
     settings = {**TINY, "data.train_images": 80, "data.test_images": 20}
-    cell = folder.describe_case("tiny", budget="smoke", seed=0, settings=settings)
-    folder.begin(tmp_path / "done", cell)
+    cell = resume.describe_case("tiny", budget="smoke", seed=0, settings=settings)
+    resume.begin(tmp_path / "done", cell)
 
     def cut(progress: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.begin(tmp_path / "run", cell, on_epoch=cut)
+        resume.begin(tmp_path / "run", cell, on_epoch=cut)
     store = Store(tmp_path / "base")
     for arm in ("none", "learned1d"):
         for seed in range(2):

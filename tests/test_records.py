@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cases, json_values, numbers
 
-from vitbench.case import Case
+from vitbench.config.case import Case
 from vitbench.errors import InputError
 from vitbench.records import (
     SCHEMA,
@@ -179,8 +179,8 @@ def test_a_metric_is_asked_for_by_name():
 
 
 def test_the_shipped_schema_is_the_one_of_the_code():
-    """`vitbench/record.schema.json` is `json.dumps(json_schema(), indent=1)`."""
-    shipped = importlib.resources.files("vitbench") / "record.schema.json"
+    """`vitbench/records/record.schema.json` is `json.dumps(json_schema(), indent=1)`."""
+    shipped = importlib.resources.files("vitbench.records") / "record.schema.json"
     assert json.loads(shipped.read_text(encoding="utf-8")) == json_schema()
 
 

@@ -95,7 +95,7 @@ def test_naming_parts_imports_no_torch():
     """A case with every registered name is made without torch: collecting a study is quick."""
     program = (
         "import sys\n"
-        "from vitbench.case import Case\n"
+        "from vitbench.config.case import Case\n"
         "from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS\n"
         "named = {'model.name': MODELS, 'model.posemb': POSEMBS,\n"
         "         'data.dataset': DATASETS, 'data.augment': AUGMENTATIONS}\n"

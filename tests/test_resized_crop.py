@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as torchvision
 
-from vitbench.data.resized_crop import RATIO, draw_boxes, resized
+from vitbench.data.transforms.resized_crop import RATIO, draw_boxes, resized
 from vitbench.device import generator
 
 seeds = st.integers(0, 2**31)

@@ -12,12 +12,12 @@ import pytest
 import torch
 from tiny import tiny
 
-from vitbench import run
-from vitbench.case import Case
-from vitbench.data.batches import Normalization
+from vitbench.config.case import Case
+from vitbench.data.loader import Normalization
 from vitbench.registry import MODELS
+from vitbench.runner import run
 from vitbench.tasks import train
-from vitbench.training import evaluation
+from vitbench.training import evaluate
 
 
 def test_a_case_gives_every_metric_with_unit_and_direction():
@@ -175,12 +175,12 @@ def test_a_diagnosis_neither_trains_nor_changes_the_mode():
 
     model = Talking(3, 4)
     compute = tiny().compute
-    assert evaluation.diagnose(model, torch.zeros(2, 3), compute=compute)["size"] == [
+    assert evaluate.diagnose(model, torch.zeros(2, 3), compute=compute)["size"] == [
         model.weight.norm().item()
     ]
     assert asked == [(False, False, (2, 3))]
     assert model.training
-    assert evaluation.diagnose(torch.nn.Linear(3, 4), torch.zeros(2, 3), compute=compute) == {}
+    assert evaluate.diagnose(torch.nn.Linear(3, 4), torch.zeros(2, 3), compute=compute) == {}
 
 
 def test_a_diagnosis_that_is_no_number_is_a_failure(monkeypatch):

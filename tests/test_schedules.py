@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vitbench.configs.train import TrainConfig
+from vitbench.config.train import TrainConfig
 from vitbench.training.schedules import learning_rate
 
 SCHEDULES = st.sampled_from(["cosine", "linear", "constant"])

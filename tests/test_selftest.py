@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.cli import main
-from vitbench.compare.interleaved import Taken
-from vitbench.versions.selftest import (
+from vitbench.code_comparison.selftest import (
     Alarms,
     Selftest,
     at_least,
@@ -19,6 +18,7 @@ from vitbench.versions.selftest import (
     selftest,
     to_text,
 )
+from vitbench.compare.interleaved import Taken
 
 
 @pytest.fixture(autouse=True)

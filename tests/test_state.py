@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from test_loop import ALL_RIGHT, CPU
 from torch import nn
 
-from vitbench.configs.train import TrainConfig
-from vitbench.data.batches import Batches, Normalization
-from vitbench.data.sources import Split
+from vitbench.config.train import TrainConfig
+from vitbench.data.datasets import Split
+from vitbench.data.loader import Batches, Normalization
 from vitbench.training.loop import Curves, train
-from vitbench.training.optimizers import make_optimizer
+from vitbench.training.optim import make_optimizer
 from vitbench.training.state import HEAD, DamagedStateError, State, read_state, write_state
 
 ABOUT = {"case": {"seed": 3}, "resumed": []}

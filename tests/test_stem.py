@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from vits import enliven
 
-from vitbench.case import Case
-from vitbench.configs.model import ModelConfig
+from vitbench.config.case import Case
+from vitbench.config.model import ModelConfig
 from vitbench.errors import InputError
 from vitbench.models.stem import ConvStem
 

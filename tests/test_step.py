@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
-from vitbench.training.distillation import clip_each
-from vitbench.training.parts import SPLIT_FROM
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
+from vitbench.training.dino.distillation import clip_each
+from vitbench.training.microbatches import SPLIT_FROM
 from vitbench.training.step import Step
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vitbench.budgets import BUDGETS
-from vitbench.configs.model import ModelConfig
+from vitbench.config.budgets import BUDGETS
+from vitbench.config.model import ModelConfig
 from vitbench.models.vit import ViT, build
 from vitbench.registry import DATASETS, MODELS
 from vitbench.study import ATTRIBUTE, Study
-from vitbench.training.dino import check_crops
+from vitbench.training.dino.trainer import check_crops
 
 FILES = sorted((Path(__file__).parents[1] / "studies").glob("test_*.py"))
 OWN_IMAGES = "imagefolder"

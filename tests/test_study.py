@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import values
 
-from vitbench.budgets import BUDGETS
-from vitbench.case import SETTINGS, Case, times
-from vitbench.configs.model import ModelConfig
-from vitbench.configs.train import TrainConfig
+from vitbench.config.budgets import BUDGETS
+from vitbench.config.case import SETTINGS, Case, times
+from vitbench.config.model import ModelConfig
+from vitbench.config.train import TrainConfig
 from vitbench.errors import InputError
 from vitbench.study import ATTRIBUTE, NonInferiority, Study
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vitbench.case import ALL_SETTINGS, Case
-from vitbench.configs.task import TASKS, Task
+from vitbench.config.case import ALL_SETTINGS, Case
+from vitbench.config.task import TASKS, Task
 from vitbench.errors import InputError
-from vitbench.fingerprint import own_files, record_key
+from vitbench.records.fingerprint import own_files, record_key
 
 
 @pytest.fixture

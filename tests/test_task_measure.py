@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.utils import flop_counter
 
-from vitbench.case import Case
-from vitbench.disturbance import flags
-from vitbench.fingerprint import record_key
+from vitbench.config.case import Case
 from vitbench.measure import encoder, isolation
 from vitbench.measure.calibration import Reading
 from vitbench.measure.isolation import Isolated
-from vitbench.models.pretrained import open_model
+from vitbench.models.pretrained.sources import open_model
 from vitbench.records import Metric
-from vitbench.run import run
+from vitbench.records.disturbance import flags
+from vitbench.records.fingerprint import record_key
+from vitbench.runner.run import run
 from vitbench.tasks import measure
 
 pytest.importorskip("open_clip")

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from vits import Shape, enliven, lively, shape, shapes
 
 from vitbench.errors import InputError
-from vitbench.models.timm_weights import load_timm_state, to_timm_state
+from vitbench.models.pretrained.timm_weights import load_timm_state, to_timm_state
 
 TABLES = ["none", "learned1d", "learned2d", "sincos1d", "sincos2d"]
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitbench.errors import InputError
-from vitbench.exchange.trackers import history, run_id, track
+from vitbench.export.trackers import history, run_id, track
 
 series = st.dictionaries(
     st.sampled_from(["train_loss", "test_accuracy", "latency_ms"]),

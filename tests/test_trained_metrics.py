@@ -11,11 +11,11 @@ import torch
 from factories import make_record
 from tiny import tiny
 
-from vitbench import run
 from vitbench.cli import main
-from vitbench.fingerprint import code_fingerprint
 from vitbench.metrics import METRICS, SOURCES
 from vitbench.records import Metric, Store
+from vitbench.records.fingerprint import code_fingerprint
+from vitbench.runner import run
 
 
 @pytest.fixture

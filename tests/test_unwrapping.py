@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitbench.errors import InputError
-from vitbench.models.unwrapping import AROUND_PARTS, DEEPEST, WRAPPERS, unwrap
-from vitbench.models.weights_file import read_weights
+from vitbench.models.pretrained.unwrapping import AROUND_PARTS, DEEPEST, WRAPPERS, unwrap
+from vitbench.models.pretrained.weights import read_weights
 
 NAMES = ("cls_token", "blocks.0.attn.qkv.weight", "blocks.1.norm.bias", "head.weight")
 STATE = {name: torch.full((2,), float(place)) for place, name in enumerate(NAMES)}

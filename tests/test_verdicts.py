@@ -359,7 +359,7 @@ def test_more_than_16_seeds_have_a_sign_flip_test_too():
 def test_statistics_import_without_scipy_or_torch():
     """The modules that a terminal summary imports are light."""
     program = (
-        "import sys, vitbench.stats, vitbench.report.tables\n"
+        "import sys, vitbench.stats, vitbench.report.text\n"
         "heavy = {'torch', 'scipy', 'pandas', 'matplotlib', 'jinja2'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -13,9 +13,9 @@ from reports import make_store
 
 from vitbench.cli import main
 from vitbench.errors import InputError
-from vitbench.reading import Shelf
-from vitbench.report import page
-from vitbench.report.page import write_report
+from vitbench.records.reader import Shelf
+from vitbench.report.html import page
+from vitbench.report.html.page import write_report
 from vitbench.report.verify import verify
 
 

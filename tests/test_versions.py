@@ -15,11 +15,11 @@ from processes import IN_A_TERMINAL, LIMIT_S, assert_ends_with
 
 import vitbench
 from vitbench.cli import main
-from vitbench.environment import git_state
+from vitbench.code_comparison.code_version import Side
+from vitbench.code_comparison.timing import Worker, WorkerError, time_step
+from vitbench.code_comparison.worktree import checked_out, top_of
 from vitbench.errors import InputError
-from vitbench.versions.side import Side
-from vitbench.versions.timing import Worker, WorkerError, time_step
-from vitbench.versions.worktree import checked_out, top_of
+from vitbench.records.environment import git_state
 
 STUDY = '''
 """Which embedding?"""
@@ -96,7 +96,7 @@ def assert_nothing_is_left(repository: Path, temporary: Path) -> None:
 CHECK_OUT = """
 import time
 from pathlib import Path
-from vitbench.versions.worktree import checked_out
+from vitbench.code_comparison.worktree import checked_out
 with checked_out("main", repository=Path.cwd()) as root:
     print("ready", flush=True)
     time.sleep(600)
@@ -154,7 +154,7 @@ def test_a_session_of_a_side_ends_with_the_comparison(repository, tmp_path):
     held = tmp_path / "held"
     program = (
         "from pathlib import Path\n"
-        "from vitbench.versions.side import Side\n"
+        "from vitbench.code_comparison.code_version import Side\n"
         "Side(name='new', root=Path.cwd(), results=Path('new')).cells(['studies'])\n"
     )
     write_what_stays(repository / "studies" / "test_tiny.py", held)
@@ -167,8 +167,8 @@ def test_the_process_that_times_ends_with_the_comparison(repository, tmp_path):
     write_what_stays(repository / "stay.py", held)
     program = (
         "from pathlib import Path\n"
-        "from vitbench.versions.side import Side\n"
-        "from vitbench.versions.timing import Worker\n"
+        "from vitbench.code_comparison.code_version import Side\n"
+        "from vitbench.code_comparison.timing import Worker\n"
         "worker = Worker(Side(name='new', root=Path.cwd(), results=Path('new')))\n"
         "worker.ask(do='build', case={}, study_file='stay.py', batch_size=1)\n"
     )

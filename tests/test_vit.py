@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vits import MODELS as NAMES
 from vits import Shape, lively, shape, shapes
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.differential import lambda_init

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vitbench.cli import _parser
-from vitbench.settings import OPTIONS
+from vitbench.config.options import OPTIONS
 
 WORKFLOW = Path(__file__).parents[1] / "docs" / "github-actions.yml"
 

@@ -10,10 +10,10 @@ from clips import tiny_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitbench.configs.classify import TEMPLATE_SETS
+from vitbench.config.classify import TEMPLATE_SETS
 from vitbench.errors import InputError
-from vitbench.models.foreign import ForeignModel, TextTower
-from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
+from vitbench.models.pretrained.description import ForeignModel, TextTower
+from vitbench.models.pretrained.zero_shot import ZeroShot, class_embeddings, templates
 
 pytest.importorskip("open_clip")
 

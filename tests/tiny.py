@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vitbench.case import Case
+from vitbench.config.case import Case
 
 TINY = {
     "model.width": 16,

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.models.vit import ViT, build
 from vitbench.registry import POSEMBS
 

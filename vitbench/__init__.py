@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitbench.case import Case, times
-    from vitbench.checkpoint import load_model
-    from vitbench.configs.task import TASKS, Task
+    from vitbench.config.case import Case, times
+    from vitbench.config.task import TASKS, Task
     from vitbench.errors import InputError
-    from vitbench.exchange.frame import load
+    from vitbench.export.frame import load
     from vitbench.metrics import METRICS
+    from vitbench.models.checkpoint import load_model
     from vitbench.records import Record, Store
     from vitbench.registry import AUGMENTATIONS, DATASETS, MODELS, POSEMBS
     from vitbench.study import NonInferiority, Study
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Case": "case",
-    "times": "case",
+    "Case": "config.case",
+    "times": "config.case",
     "NonInferiority": "study",
     "TASKS": "configs.task",
     "Task": "configs.task",
@@ -31,8 +31,8 @@ _HOME = {
     "Record": "records",
     "Store": "records",
     "InputError": "errors",
-    "load": "exchange.frame",
-    "load_model": "checkpoint",
+    "load": "export.frame",
+    "load_model": "models.checkpoint",
     "AUGMENTATIONS": "registry",
     "DATASETS": "registry",
     "METRICS": "metrics",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from vitbench.case import Case
-from vitbench.configs.compute import ComputeConfig, check_device
+from vitbench.config.case import Case
+from vitbench.config.compute import ComputeConfig, check_device
 from vitbench.errors import InputError
 
 BF16_WIDTH = 96

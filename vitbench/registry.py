@@ -102,19 +102,21 @@ def registrations(node: ast.stmt) -> list[tuple[str, str]]:
     ]
 
 
-DATASETS: Registry[Any] = Registry("dataset", variable="DATASETS", module="vitbench.data.sources")
+DATASETS: Registry[Any] = Registry("dataset", variable="DATASETS", module="vitbench.data.datasets")
 AUGMENTATIONS: Registry[Any] = Registry(
-    "augmentation", variable="AUGMENTATIONS", module="vitbench.data.augment"
+    "augmentation", variable="AUGMENTATIONS", module="vitbench.data.transforms.augment"
 )
-MIXES: Registry[Any] = Registry("mixture", variable="MIXES", module="vitbench.data.mix")
+MIXES: Registry[Any] = Registry(
+    "mixture", variable="MIXES", module="vitbench.data.transforms.mixup"
+)
 POSEMBS: Registry[Any] = Registry(
     "position embedding", variable="POSEMBS", module="vitbench.models.posemb"
 )
 MODELS: Registry[Any] = Registry("model", variable="MODELS", module="vitbench.models.vit")
 CLASSIFIERS: Registry[Any] = Registry(
-    "source of classifiers", variable="CLASSIFIERS", module="vitbench.tasks.classifiers"
+    "source of classifiers", variable="CLASSIFIERS", module="vitbench.tasks.classifier_sources"
 )
-MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.methods")
+MAPS: Registry[Any] = Registry("map", variable="MAPS", module="vitbench.interpret.maps")
 REGISTRIES = (DATASETS, AUGMENTATIONS, MIXES, POSEMBS, MODELS)
 """Those whose parts a case of any task may name."""
 OF_ONE_TASK = (CLASSIFIERS, MAPS)

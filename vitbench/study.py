@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vitbench.budgets import BUDGETS
-from vitbench.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, Case, Setting
-from vitbench.configs.task import TASKS
+from vitbench.config.budgets import BUDGETS
+from vitbench.config.case import ALL_SETTINGS, SECTIONS, TASK_SETTINGS, Case, Setting
+from vitbench.config.task import TASKS
 from vitbench.errors import InputError, nearest
 from vitbench.metrics import METRICS
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from vitbench.compare.gate import Gate
 from vitbench.compare.matching import Single
-from vitbench.compare.words import few, metric_title
-from vitbench.console import printable
+from vitbench.compare.wording import few, metric_title
+from vitbench.utils.console import printable
 
 
 def changes(gate: Gate) -> list[str]:

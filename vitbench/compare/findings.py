@@ -9,11 +9,11 @@ from typing import Literal, get_args
 from vitbench.compare.by_image import Images
 from vitbench.compare.margins import DRIFT_PERCENT, SCALE_PERCENT, Margin, find_margin
 from vitbench.compare.matching import Match, Place, newest
-from vitbench.compare.measured import Measured
-from vitbench.compare.rounds import Rounds, compare_rounds, find_rounds
-from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
+from vitbench.compare.metric_pair import Measured
+from vitbench.compare.timed_rounds import Rounds, compare_rounds, find_rounds
 from vitbench.metrics import Direction, MetricInfo
 from vitbench.records import Record
+from vitbench.records.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.stats import (
     Comparison,
     Estimate,

@@ -10,9 +10,9 @@ from vitbench.compare.by_image import Images, compare_images
 from vitbench.compare.findings import Finding, find, reproduces
 from vitbench.compare.margins import Margin
 from vitbench.compare.matching import Match, Place, Single, match_records
+from vitbench.config.options import check_apart
 from vitbench.errors import InputError, nearest
 from vitbench.records import DamagedRecordError, Record, Store
-from vitbench.settings import check_apart
 
 FINE, REGRESSION, INCONCLUSIVE, INCOMPLETE, DAMAGED = 0, 10, 11, 12, 13
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitbench.compare.gate import Gate
-from vitbench.compare.renderings import to_markdown
+from vitbench.compare.text import to_markdown
 from vitbench.errors import InputError
 
 VARIABLE = "GITHUB_STEP_SUMMARY"

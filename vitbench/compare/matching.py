@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from vitbench.case import settings_of_place
+from vitbench.config.case import settings_of_place
 from vitbench.records import Record
 
 Key = tuple[str, str, str, str]

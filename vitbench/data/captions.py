@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vitbench.data.sources import Split
+from vitbench.data.datasets import Split
 
 TRAINING_TEMPLATES = (
     "{}",

@@ -11,20 +11,20 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from vitbench.checkpoint import FILE, Checkpoint, load_model
-from vitbench.data.batches import Normalization
+from vitbench.data.loader import Normalization
 from vitbench.device import find_device
 from vitbench.errors import InputError, nearest
-from vitbench.interpret.architecture import Architecture
-from vitbench.interpret.published import PUBLISHED, PublishedViT, address
-from vitbench.interpret.timm_models import TimmViT, check_timm_name, make_timm_model
 from vitbench.interpret.tokens import TokenLayout
-from vitbench.interpret.weights import read_vit_weights
+from vitbench.models.checkpoint import FILE, Checkpoint, load_model
 from vitbench.models.posemb import AddedTable
-from vitbench.models.timm_files import at_the_models_size, classes_in
-from vitbench.models.unwrapping import Weights
+from vitbench.models.pretrained.architecture import Architecture
+from vitbench.models.pretrained.dino import PUBLISHED, PublishedViT, address
+from vitbench.models.pretrained.finetuned import at_the_models_size, classes_in
+from vitbench.models.pretrained.timm import TimmViT, check_timm_name, make_timm_model
+from vitbench.models.pretrained.unwrapping import Weights
+from vitbench.models.pretrained.vit_weights import read_vit_weights
+from vitbench.models.pretrained.weights import check_finite, check_fit
 from vitbench.models.vit import DifferentialViT, ViT
-from vitbench.models.weights_file import check_finite, check_fit
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

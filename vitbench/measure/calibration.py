@@ -114,7 +114,7 @@ def changes(start: Reading, end: Reading) -> dict[str, float | None]:
     """Return what became of a machine between two readings, for a record's environment.
 
     returns: `product_drift`, `copy_drift` and `clock_ratio`, that at the end over that at the
-        start; and what `load` returns. `vitbench.disturbance` says which values are too much
+        start; and what `load` returns. `vitbench.records.disturbance` says which values are too much
     """
     before, after = start.clock_mhz, end.clock_mhz
     return {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitbench.device import generator
 from vitbench.measure.parity import Parity
-from vitbench.models.foreign import ForeignModel
+from vitbench.models.pretrained.description import ForeignModel
 from vitbench.records import Metric, as_metrics
 
 RANDOM_CLASSES = 64

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitbench.configs.measure import MeasureConfig
+from vitbench.config.measure import MeasureConfig
 from vitbench.device import generator
 from vitbench.measure.isolation import IsolatedError, run_isolated
-from vitbench.measure.layers import checked_layer_flops
-from vitbench.measure.lively import make_lively
+from vitbench.measure.layer_flops import checked_layer_flops
 from vitbench.measure.memory import peak_mib, reserved_mib, reset_peak
 from vitbench.measure.precision import fresh_compiler, make_variant
+from vitbench.measure.random_models import make_lively
 from vitbench.measure.size import weights_mib
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.pretrained import open_model
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.sources import open_model
 from vitbench.records import Metric, as_metrics
 
 LOADED = ("vitbench.measure.encoder", "open_clip")

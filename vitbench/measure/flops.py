@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.errors import InputError
 
 if TYPE_CHECKING:

@@ -19,15 +19,15 @@ import torch
 
 from vitbench import device as devices
 from vitbench.errors import InputError
-from vitbench.lifeline import end_with
 from vitbench.measure.memory import AddedMemory, reserved_mib
 from vitbench.records import Metric
+from vitbench.utils.lifeline import end_with
 
 CHILD = """
 import json, sys
 request = json.load(sys.stdin)
 sys.path[:] = request["path"]
-from vitbench.lifeline import end_with
+from vitbench.utils.lifeline import end_with
 end_with(request["parent"])
 from vitbench.measure.isolation import serve
 serve(request)
@@ -37,7 +37,7 @@ serve(request)
 PARENT = """
 import json, sys
 sys.path[:] = json.loads(sys.stdin.readline())
-from vitbench.lifeline import end_with
+from vitbench.utils.lifeline import end_with
 end_with(int(sys.argv[1]))
 from vitbench.measure.isolation import serve_children
 serve_children(sys.argv[2:])

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitbench.configs.measure import Precision
+from vitbench.config.measure import Precision
 from vitbench.errors import InputError
-from vitbench.lease import scratch_folder
 from vitbench.measure.parity import Tolerance
+from vitbench.utils.locks import scratch_folder
 
 TOLERANCES: dict[str, Tolerance] = {
     "fp32": Tolerance(max_abs_share=1e-3, cosine=0.99999, top1_agreement=None),

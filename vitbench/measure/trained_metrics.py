@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vitbench.case import Case
-from vitbench.data.batches import Normalization, ordered
-from vitbench.data.sources import Split, load_split
+from vitbench.config.case import Case
+from vitbench.data.datasets import Split, load_split
+from vitbench.data.loader import Normalization, ordered
 from vitbench.device import autocast
 from vitbench.errors import in_a_line
 from vitbench.metrics import METRICS
 from vitbench.records import Metric, Predictions
 
 if TYPE_CHECKING:
-    from vitbench.checkpoint import Checkpoint
+    from vitbench.models.checkpoint import Checkpoint
 
 BATCH = 500
 """Images that the model is given at a time."""

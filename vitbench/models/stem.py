@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 
 
 class ConvStem(nn.Module):

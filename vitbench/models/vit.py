@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.device import randomness
 from vitbench.errors import InputError
 from vitbench.models.attention import Attention, Taps
@@ -17,9 +17,9 @@ from vitbench.models.differential import (
     half_of_heads,
     without_head_norm,
 )
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 from vitbench.models.mimetic import initialise_mimetic
-from vitbench.models.pool import SequencePool
+from vitbench.models.pooling import SequencePool
 from vitbench.models.posemb import PositionEmbedding
 from vitbench.models.stem import ConvStem
 from vitbench.registry import MODELS, POSEMBS

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vitbench.errors import InputError
-from vitbench.lifeline import end_with
 from vitbench.pytest_plugin.collection import STUDY, Collection, Mistake, say_mistake
 from vitbench.pytest_plugin.crashes import CONTROLLER, Crashes
 from vitbench.pytest_plugin.options import add_options, check_options, find_settings
 from vitbench.pytest_plugin.session import Session
 from vitbench.pytest_plugin.summary import Summary
 from vitbench.pytest_plugin.timing import PlanOnly, TimeLimit
+from vitbench.utils.lifeline import end_with
 
 if TYPE_CHECKING:
-    from vitbench.case import Case
+    from vitbench.config.case import Case
     from vitbench.records import Record
     from vitbench.study import Cell, Study
 
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "equal_compute: a second set of arms at equal compute, selected by -m equal_compute",
     )
     # What is left out of a dataset is told, and does not end a run where warnings are errors.
-    config.addinivalue_line("filterwarnings", "default::vitbench.data.photos.DataWarning")
+    config.addinivalue_line("filterwarnings", "default::vitbench.data.image_folder.DataWarning")
     if worker := getattr(config, "workerinput", None):
         sys.argv[:] = worker["mainargv"]  # a record names the command that was typed
         if CONTROLLER in worker:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vitbench.console import printable
+from vitbench.config.options import Settings
 from vitbench.errors import InputError
-from vitbench.settings import Settings
+from vitbench.utils.console import printable
 
 if TYPE_CHECKING:
     from vitbench.study import Cell, Study

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from vitbench.config.options import FLAG, OPTIONS, Settings, read_settings
 from vitbench.errors import InputError, nearest
-from vitbench.settings import FLAG, OPTIONS, Settings, read_settings
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from vitbench.console import printable, shown
+from vitbench.config.options import Settings
 from vitbench.errors import InputError
 from vitbench.pytest_plugin.collection import STUDY, Mistake, of_study
-from vitbench.settings import Settings
+from vitbench.utils.console import printable, shown
 
 if TYPE_CHECKING:
-    from vitbench.case import Case
-    from vitbench.obtain import Obtained
-    from vitbench.outcome import Outcome
+    from vitbench.config.case import Case
     from vitbench.records import Record, Store
+    from vitbench.runner.cells import Obtained
     from vitbench.study import Cell
+    from vitbench.tasks.outcome import Outcome
 
 
 class Session:
@@ -57,8 +57,8 @@ class Session:
         """Obtain the record of a cell and tell the controller where it lies."""
         __tracebackhide__ = True
         from vitbench import device
-        from vitbench.environment import cores
         from vitbench.records import Store
+        from vitbench.records.environment import cores
 
         if self.workers > 1:
             device.set_threads(max(1, cores() // self.workers))
@@ -87,7 +87,7 @@ class Session:
 
     def obtain(self, cell: Cell, item: pytest.Item, *, store: Store) -> Obtained:
         """Obtain a record; with --study-fuse-seeds those of the arm's other seeds, too."""
-        from vitbench.obtain import obtain_seeds
+        from vitbench.runner.cells import obtain_seeds
 
         if done := self.fused.pop((item.path, cell.study, cell.arm, cell.case), None):
             return done
@@ -118,7 +118,7 @@ class Session:
         """Draw the gallery of a cell that was trained."""
         if outcome.trained is None:
             return
-        from vitbench.gallery.cells import write_cell_gallery
+        from vitbench.attention_gallery.cells import write_cell_gallery
 
         page = write_cell_gallery(
             path,
@@ -179,8 +179,8 @@ class Session:
 
     def is_claimed(self, cell: Cell) -> bool:
         """Whether another session is running a cell."""
-        from vitbench.obtain import is_claimed
         from vitbench.records import Store
+        from vitbench.runner.cells import is_claimed
 
         with suppress(InputError):  # which is said where the cell is run
             return is_claimed(cell, store=Store(self.settings.results))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vitbench.console import shown
 from vitbench.errors import InputError, in_a_line
 from vitbench.pytest_plugin.session import Session
+from vitbench.utils.console import shown
 
 if TYPE_CHECKING:
-    from vitbench.report.summary import Table
-    from vitbench.settings import Tracker
+    from vitbench.config.options import Tracker
+    from vitbench.report.tables import Table
 
 
 class Summary:
@@ -37,7 +37,7 @@ class Summary:
         base = self.settings.compare
         if base is None or session.config.option.collectonly:
             return
-        from vitbench.compare.session import judge
+        from vitbench.compare.pytest_session import judge
 
         try:
             self.judgement, code = judge(
@@ -84,9 +84,9 @@ class Summary:
         Current records of deselected arms and seeds count, too: a session of one arm ends
         with the whole table, if the other arms are there.
         """
-        from vitbench.fingerprint import is_current
         from vitbench.records import DamagedRecordError, Store
-        from vitbench.report.tables import build_tables
+        from vitbench.records.fingerprint import is_current
+        from vitbench.report.text import build_tables
 
         store = Store(self.settings.results)
         records = [store.read(path) for path in self.session.written]
@@ -105,7 +105,7 @@ class Summary:
 
     def table(self, table: Table) -> list[str]:
         """Write a table."""
-        from vitbench.report.tables import to_text
+        from vitbench.report.text import to_text
 
         return ["", to_text(table)]
 
@@ -114,7 +114,7 @@ class Summary:
         if all(record.about is None for record in table.records):
             return []
         from vitbench.records import Store
-        from vitbench.report.image_by_image.page import write_galleries
+        from vitbench.report.image_pairs.page import write_galleries
         from vitbench.report.terminal import WIDTH, wrap
 
         written = write_galleries(table, Store(self.settings.results))
@@ -128,9 +128,9 @@ class Summary:
         results = self.settings.results
         if self.settings.report is None:
             return [f" next: vitbench report {results} -o report"]
-        from vitbench.reading import Shelf
         from vitbench.records import Store
-        from vitbench.report.page import write_report
+        from vitbench.records.reader import Shelf
+        from vitbench.report.html.page import write_report
 
         store = Store(results)
         files = [store.path(record) for table in tables for record in table.records]
@@ -138,7 +138,7 @@ class Summary:
 
     def track(self, tracker: Tracker) -> list[str]:
         """Send the session's records to a tracker, and say what comes next."""
-        from vitbench.exchange.trackers import track
+        from vitbench.export.trackers import track
         from vitbench.records import Store
 
         store = Store(self.settings.results)

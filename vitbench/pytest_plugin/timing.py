@@ -14,12 +14,12 @@ from vitbench.pytest_plugin.collection import cell_of
 from vitbench.pytest_plugin.session import Session
 
 if TYPE_CHECKING:
-    from vitbench.forecast import Forecast, Forecaster
+    from vitbench.runner.forecast import Forecast, Forecaster
 
 
 def make_forecaster(session: Session, *, timed: bool) -> Forecaster:
     """Return what forecasts the cells of a session."""
-    from vitbench.forecast import Forecaster
+    from vitbench.runner.forecast import Forecaster
 
     settings = session.settings
     return Forecaster(
@@ -80,7 +80,7 @@ def _in_words(forecasts: Sequence[Forecast], *, processes: int = 1) -> str:
 
 def _seeds(forecaster: Forecaster, forecasts: Sequence[Forecast]) -> Iterator[str]:
     """Say how many seeds the verdicts are likely to need, by the records that there are."""
-    from vitbench.forecast import needed_seeds
+    from vitbench.runner.forecast import needed_seeds
 
     cell = forecasts[0].cell
     for title, (there, needed) in needed_seeds(forecaster.records(cell)).items():

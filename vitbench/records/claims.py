@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from vitbench.files import remove_unfinished
-from vitbench.lease import hold
+from vitbench.utils.files import remove_unfinished
+from vitbench.utils.locks import hold
 
 PREFIX, SUFFIX = ".", ".claim"
 TRIES = 2

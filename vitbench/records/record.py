@@ -12,7 +12,7 @@ import msgspec
 
 from vitbench.errors import InputError, nearest
 from vitbench.metrics import METRICS, Direction, Kind, MetricInfo
-from vitbench.records.content import (
+from vitbench.records.validation import (
     Name,
     Seconds,
     Seed,
@@ -231,7 +231,7 @@ def record_stem(*, arm: str, seed: int, key: str) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a record, as shipped in `vitbench/record.schema.json`."""
+    """Return the JSON Schema of a record, as shipped in `vitbench/records/record.schema.json`."""
     schema = msgspec.json.schema(Record)
     record = schema["$defs"]["Record"]
     record["properties"]["schema"] = {"const": SCHEMA}

@@ -15,8 +15,6 @@ from typing import TypeVar
 import msgspec
 
 from vitbench.errors import InputError
-from vitbench.files import read_regular, write_whole
-from vitbench.lease import is_held
 from vitbench.records.claims import claim_path, claimed
 from vitbench.records.predictions import (
     Pictures,
@@ -25,6 +23,8 @@ from vitbench.records.predictions import (
     predictions_name,
 )
 from vitbench.records.record import DamagedRecordError, PredictionsFile, Record
+from vitbench.utils.files import read_regular, write_whole
+from vitbench.utils.locks import is_held
 
 MOST_BYTES = 2**28
 """No record and no file beside one is larger."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vitbench.console import printable
 from vitbench.report.numbers import format_difference, format_value
-from vitbench.report.summary import Row, Table, is_one_sided, once
-from vitbench.report.tables import column_title
+from vitbench.report.tables import Row, Table, is_one_sided, once
+from vitbench.report.text import column_title
+from vitbench.utils.console import printable
 
 VERDICTS = (
     "better",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitbench.records import Predictions, Record
-from vitbench.report.summary import Table
+from vitbench.report.tables import Table
 
 PredictionsOf = Callable[[Record], Predictions | None]
 """Gives the predictions beside a record."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from vitbench.console import printable
 from vitbench.report.answer import answer
 from vitbench.report.notes import facts, notes
-from vitbench.report.summary import Row, Table
-from vitbench.report.tables import grid, verdict
-from vitbench.spreadsheet import as_text
+from vitbench.report.tables import Row, Table
+from vitbench.report.text import grid, verdict
+from vitbench.utils.console import printable
+from vitbench.utils.spreadsheet import as_text
 
 
 def to_markdown(table: Table) -> str:

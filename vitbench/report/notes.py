@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitbench.disturbance import LIMITS, describe_disturbance, disturbances
 from vitbench.records import Record
-from vitbench.report.contexts import precision
+from vitbench.records.disturbance import LIMITS, describe_disturbance, disturbances
+from vitbench.records.grouping import precision
 from vitbench.report.numbers import format_percent, format_value
-from vitbench.report.summary import Table, is_one_sided, measured_alike, once, values_by_seed
+from vitbench.report.tables import Table, is_one_sided, measured_alike, once, values_by_seed
 from vitbench.stats import Comparison
 
 

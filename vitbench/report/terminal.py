@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from vitbench.console import printable
+from vitbench.utils.console import printable
 
 WIDTH = 99
 """Columns of a line, where nobody says otherwise."""

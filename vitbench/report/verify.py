@@ -11,10 +11,10 @@ from typing import Any
 
 from vitbench import __version__
 from vitbench.errors import InputError
-from vitbench.reading import Shelf, Shelved
 from vitbench.records import DamagedRecordError
-from vitbench.report.named_numbers import Number, PageText, read_page
-from vitbench.report.page import PAGE, Detail, render
+from vitbench.records.reader import Shelf, Shelved
+from vitbench.report.html.named_numbers import Number, PageText, read_page
+from vitbench.report.html.page import PAGE, Detail, render
 
 MAX_SHOWN = 40
 """More findings than these are counted."""

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from vitbench.console import printable
 from vitbench.errors import InputError, nearest
-from vitbench.reading import Shelf, Shelved
 from vitbench.records import Metric, Record
+from vitbench.records.reader import Shelf, Shelved
 from vitbench.report.notes import commit
 from vitbench.report.numbers import format_difference, format_estimate, format_value
-from vitbench.report.summary import Table, build_tables, is_one_sided, values_by_seed
+from vitbench.report.tables import Table, build_tables, is_one_sided, values_by_seed
 from vitbench.report.terminal import lay_out, wrap
 from vitbench.stats import Comparison, compare_arms, mean_interval
+from vitbench.utils.console import printable
 
 WIDTH = 99
 

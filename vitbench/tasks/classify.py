@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vitbench.case import Case
-from vitbench.configs.classify import ClassifyConfig, parse_classifier
+from vitbench.config.case import Case
+from vitbench.config.classify import ClassifyConfig, parse_classifier
+from vitbench.data.full_size import Stream, open_stream
 from vitbench.data.imagenet import words
-from vitbench.data.stream import Stream, open_stream
 from vitbench.device import autocast, synchronize
 from vitbench.measure.accuracy import by_class, reliability, top_accuracy
-from vitbench.measure.anatomy import dissect
 from vitbench.measure.flops import count_parameters, forward_flops
-from vitbench.models.foreign import ForeignModel
-from vitbench.models.zero_shot import ZeroShot, class_embeddings, templates
-from vitbench.outcome import Conditions, Outcome, Standing
+from vitbench.measure.model_parts import dissect
+from vitbench.models.pretrained.description import ForeignModel
+from vitbench.models.pretrained.zero_shot import ZeroShot, class_embeddings, templates
 from vitbench.records import Metric, Pictures, Predictions, as_metrics
 from vitbench.registry import CLASSIFIERS
-from vitbench.tasks.classifiers import Request, columns
+from vitbench.tasks.classifier_sources import Request, columns
+from vitbench.tasks.outcome import Conditions, Outcome, Standing
 
 TRAINED_HERE = "embedded"
 """The source of the classifiers that have seen the training images."""

@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.checkpoint import Checkpoint
-from vitbench.data.batches import Batches, ordered
-from vitbench.data.sources import Split
+from vitbench.config.case import Case
+from vitbench.data.datasets import Split
+from vitbench.data.loader import Batches, ordered
 from vitbench.measure.flops import count_parameters
+from vitbench.models.checkpoint import Checkpoint
 from vitbench.models.vit import ViT
-from vitbench.outcome import Conditions, Outcome
 from vitbench.records import Metric, Predictions, as_metrics
 from vitbench.tasks.features import (
     EVALUATION_BATCH,
@@ -21,9 +20,10 @@ from vitbench.tasks.features import (
     Measurement,
     add_feature_metrics,
 )
+from vitbench.tasks.outcome import Conditions, Outcome
 from vitbench.tasks.pretraining import add_dino_metrics, build_encoder, pretrain
-from vitbench.training.collapse import check_not_collapsed
-from vitbench.training.evaluation import Evaluation, evaluate
+from vitbench.training.dino.collapse import check_not_collapsed
+from vitbench.training.evaluate import Evaluation, evaluate
 from vitbench.training.linear_probe import Probe, fit_probe
 from vitbench.training.loop import Curves, check_learned, train
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.data.batches import Normalization, ordered
-from vitbench.data.sources import Split, even_subset, load_split
+from vitbench.config.case import Case
+from vitbench.data.datasets import Split, even_subset, load_split
+from vitbench.data.loader import Normalization, ordered
 from vitbench.device import autocast
 from vitbench.errors import InputError
 from vitbench.models.vit import ViT
-from vitbench.outcome import Outcome
 from vitbench.records import as_metrics
-from vitbench.training.collapse import spread
+from vitbench.tasks.outcome import Outcome
+from vitbench.training.dino.collapse import spread
 from vitbench.training.knn import accuracy, knn_predict
 from vitbench.training.linear_probe import Probe
 

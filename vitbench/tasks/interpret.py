@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.configs.interpret import InterpretConfig
-from vitbench.data.sources import Split, load_split
+from vitbench.config.case import Case
+from vitbench.config.interpret import InterpretConfig
+from vitbench.data.datasets import Split, load_split
 from vitbench.errors import InputError
 from vitbench.interpret.capture import Capture, capture
 from vitbench.interpret.encoders import Encoder, of_checkpoint
 from vitbench.interpret.locality import attention_distance, attention_entropy
+from vitbench.interpret.maps import Map
 from vitbench.interpret.masks import mass_mask
-from vitbench.interpret.methods import Map
-from vitbench.interpret.norms import norm_outliers, token_norms
 from vitbench.interpret.occlusion import area_under, occlusion_curve
 from vitbench.interpret.scores import (
     average_precision,
@@ -29,10 +28,11 @@ from vitbench.interpret.scores import (
     small,
 )
 from vitbench.interpret.signed import negative_mass
-from vitbench.outcome import Conditions, Outcome
+from vitbench.interpret.token_norms import norm_outliers, token_norms
 from vitbench.records import Metric
 from vitbench.registry import MAPS
 from vitbench.tasks import dino, train
+from vitbench.tasks.outcome import Conditions, Outcome
 from vitbench.training.loop import drive
 
 BATCH = 100

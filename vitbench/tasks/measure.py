@@ -9,17 +9,16 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.configs.measure import MeasureConfig
-from vitbench.data.sources import load_split
+from vitbench.config.case import Case
+from vitbench.config.measure import MeasureConfig
+from vitbench.data.datasets import load_split
 from vitbench.device import generator
-from vitbench.measure.affordable import estimate_batch
 from vitbench.measure.calibration import changes, read_machine
 from vitbench.measure.decisions import decisions
 from vitbench.measure.encoder import Reference, memory, noise, open_reference
 from vitbench.measure.flops import count_parameters
 from vitbench.measure.latency import Effort
-from vitbench.measure.paired import MIN_ROUNDS, PairedLatency, paired_latency
+from vitbench.measure.paired_latency import MIN_ROUNDS, PairedLatency, paired_latency
 from vitbench.measure.parity import compare_outputs
 from vitbench.measure.precision import (
     UnsupportedError,
@@ -30,9 +29,10 @@ from vitbench.measure.precision import (
     tolerance,
 )
 from vitbench.measure.size import weights_mib
-from vitbench.models.foreign import ForeignModel
-from vitbench.outcome import Conditions, Outcome, SkippedError
+from vitbench.measure.time_budget import estimate_batch
+from vitbench.models.pretrained.description import ForeignModel
 from vitbench.records import Metric, as_metrics
+from vitbench.tasks.outcome import Conditions, Outcome, SkippedError
 
 FEWEST_ROUNDS = MIN_ROUNDS
 """Also of a model whose rounds last longer than the time there is: fewer have no interval."""

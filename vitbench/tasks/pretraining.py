@@ -9,19 +9,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.data import DataConfig
-from vitbench.configs.dino import DinoConfig
-from vitbench.configs.model import ModelConfig
-from vitbench.data.multicrop import CropBatches
+from vitbench.config.case import Case
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.data import DataConfig
+from vitbench.config.dino import DinoConfig
+from vitbench.config.model import ModelConfig
+from vitbench.data.transforms.multicrop import CropBatches
 from vitbench.errors import InputError
 from vitbench.models.vit import ViT
-from vitbench.outcome import Conditions, Outcome
 from vitbench.records import as_metrics
 from vitbench.tasks.features import Images, Measurement
+from vitbench.tasks.outcome import Conditions, Outcome
 from vitbench.tasks.train import build_for
-from vitbench.training.dino import DinoCurves, train_dino
+from vitbench.training.dino.trainer import DinoCurves, train_dino
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vitbench.case import Case
-from vitbench.checkpoint import Checkpoint
-from vitbench.data.batches import Batches, Normalization, ordered
-from vitbench.data.pictures import sample_pictures
-from vitbench.data.sources import load_split
+from vitbench.config.case import Case
+from vitbench.data.datasets import load_split
+from vitbench.data.loader import Batches, Normalization, ordered
+from vitbench.data.thumbnails import sample_pictures
 from vitbench.errors import InputError
 from vitbench.measure.flops import (
     analytic_forward_flops,
@@ -21,10 +20,11 @@ from vitbench.measure.flops import (
     count_parameters,
 )
 from vitbench.measure.memory import AddedMemory
+from vitbench.models.checkpoint import Checkpoint
 from vitbench.models.vit import build
-from vitbench.outcome import Conditions, Outcome, Standing
 from vitbench.records import Predictions, as_metrics
-from vitbench.training.evaluation import Evaluation, diagnose, evaluate
+from vitbench.tasks.outcome import Conditions, Outcome, Standing
+from vitbench.training.evaluate import Evaluation, diagnose, evaluate
 from vitbench.training.loop import DivergedError, Ready, check_learned, drive, training
 from vitbench.training.state import State
 from vitbench.training.step import Taken

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vitbench.data.augment import composed
+from vitbench.data.transforms.augment import composed
 from vitbench.registry import AUGMENTATIONS, MIXES
 from vitbench.testing.contract import Contract, fresh, resolve
 from vitbench.testing.expectations import expect, expect_close, expect_equal, without_global_draws

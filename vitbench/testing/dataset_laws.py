@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitbench.configs.data import DataConfig, DatasetFacts
-from vitbench.data.sources import Part, Split, check_split, default_folder
+from vitbench.config.data import DataConfig, DatasetFacts
+from vitbench.data.datasets import Part, Split, check_split, default_folder
 from vitbench.errors import InputError
 from vitbench.registry import DATASETS
 from vitbench.testing.contract import Contract, name_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.models.vit import build
 from vitbench.testing.contract import Contract, fresh, name_of
 from vitbench.testing.expectations import expect, expect_equal, without_global_draws

@@ -10,15 +10,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from vitbench.case import Case
-from vitbench.checkpoint import Checkpoint
-from vitbench.configs.model import ModelConfig
-from vitbench.data.batches import Normalization
+from vitbench.config.case import Case
+from vitbench.config.model import ModelConfig
+from vitbench.data.loader import Normalization
 from vitbench.errors import InputError
 from vitbench.interpret.capture import Capture, capture
 from vitbench.interpret.encoders import Encoder, of_checkpoint
-from vitbench.interpret.methods import Map
+from vitbench.interpret.maps import Map
 from vitbench.interpret.signed import MODES, Mode
+from vitbench.models.checkpoint import Checkpoint
 from vitbench.models.vit import build
 from vitbench.registry import MAPS
 from vitbench.testing.contract import Contract, fresh, resolve, with_noise

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.device import randomness
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 from vitbench.registry import MODELS
 from vitbench.testing.contract import Contract, fresh, resolve, with_noise
 from vitbench.testing.expectations import expect, expect_close, expect_equal, without_global_draws

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitbench.configs.model import ModelConfig
+from vitbench.config.model import ModelConfig
 from vitbench.models.vit import build
 from vitbench.testing.contract import Contract, fresh, name_of, with_noise
 from vitbench.testing.expectations import expect, expect_equal, without_global_draws

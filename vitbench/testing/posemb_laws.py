@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vitbench.errors import InputError
-from vitbench.models.initialisation import initialise
+from vitbench.models.init import initialise
 from vitbench.models.posemb import PositionEmbedding
 from vitbench.registry import POSEMBS
 from vitbench.testing.contract import Contract, fresh, resolve

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitbench.configs.compute import ComputeConfig
+from vitbench.config.compute import ComputeConfig
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
-from vitbench.data.batches import Batches
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
 from vitbench.data.captions import captions
+from vitbench.data.loader import Batches
 from vitbench.device import autocast, generator, randomness, synchronize
 from vitbench.training.loop import Curves, DivergedError
 from vitbench.training.schedules import learning_rate

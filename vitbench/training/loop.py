@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
-from vitbench.data.batches import Batches
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
+from vitbench.data.loader import Batches
 from vitbench.device import synchronize
-from vitbench.training.averaging import WeightAverage
+from vitbench.training.captured_step import StepProgram
 from vitbench.training.compiled import forward_of
-from vitbench.training.evaluation import Evaluation
-from vitbench.training.optimizers import make_optimizer
-from vitbench.training.program import StepProgram
+from vitbench.training.ema import WeightAverage
+from vitbench.training.evaluate import Evaluation
+from vitbench.training.optim import make_optimizer
 from vitbench.training.schedules import learning_rate
 from vitbench.training.state import State, Stateful
 from vitbench.training.step import PlainSteps, Step, Taken

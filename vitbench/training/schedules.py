@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vitbench.configs.train import TrainConfig
+from vitbench.config.train import TrainConfig
 
 
 def learning_rate(step: int, *, steps: int, config: TrainConfig) -> float:

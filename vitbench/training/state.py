@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from vitbench.errors import first_line
-from vitbench.files import write_whole
+from vitbench.utils.files import write_whole
 
 HEAD = "vitbench.state/1"
 

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitbench.configs.compute import ComputeConfig
-from vitbench.configs.train import TrainConfig
-from vitbench.data.batches import Batches
+from vitbench.config.compute import ComputeConfig
+from vitbench.config.train import TrainConfig
+from vitbench.data.loader import Batches
 from vitbench.device import autocast, generator, randomness
-from vitbench.training.averaging import WeightAverage
 from vitbench.training.compiled import Forward
-from vitbench.training.optimizers import Optimizers
-from vitbench.training.parts import in_parts
+from vitbench.training.ema import WeightAverage
+from vitbench.training.microbatches import in_parts
+from vitbench.training.optim import Optimizers
 
 Taken = tuple[Tensor, Tensor]
 """What a step that was taken gave: the loss, (), and the logits, (b, classes); detached."""

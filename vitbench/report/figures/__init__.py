@@ -8,9 +8,9 @@ from pathlib import Path
 from vitbench.report.figures.cost import draw_costs
 from vitbench.report.figures.curves import draw_curves
 from vitbench.report.figures.differences import draw_differences
-from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
+from vitbench.report.figures.figure import Figure, MissingError, SamplesOf
 from vitbench.report.figures.latency import draw_latencies
-from vitbench.report.summary import Table
+from vitbench.report.tables import Table
 
 __all__ = ["Figure", "draw_figures", "style_sheet"]
 

@@ -17,11 +17,11 @@ from vitbench.report.figures.canvas import (
     spanning,
     text_px,
 )
-from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
+from vitbench.report.figures.figure import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, marker
 from vitbench.report.numbers import format_counts, format_estimate
-from vitbench.report.summary import Column, Table, is_comparable, values_of
-from vitbench.report.tables import column_title
+from vitbench.report.tables import Column, Table, is_comparable, values_of
+from vitbench.report.text import column_title
 from vitbench.stats import Direction, Estimate, mean_interval
 
 WIDTH, HEIGHT = 560, 330

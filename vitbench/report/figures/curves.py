@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, Scale, name_px, short, spanning
-from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
+from vitbench.report.figures.figure import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, marker, sampled
 from vitbench.report.numbers import format_counts, format_value
-from vitbench.report.summary import Table
+from vitbench.report.tables import Table
 
 WIDTH, HEIGHT = 560, 330
 LEFT, TOP, BOTTOM = 52, 26, 48

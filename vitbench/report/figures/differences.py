@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning, text_px
-from vitbench.report.figures.drawing import Figure, MissingError, SamplesOf
+from vitbench.report.figures.figure import Figure, MissingError, SamplesOf
 from vitbench.report.figures.marks import SYMBOLS, attributes, shape
 from vitbench.report.numbers import format_counts, format_difference
-from vitbench.report.summary import Row, Table, is_one_sided, values_of
-from vitbench.report.tables import column_title
+from vitbench.report.tables import Row, Table, is_one_sided, values_of
+from vitbench.report.text import column_title
 
 ROW_PX = 30
 WIDTH = 860

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from vitbench.records import Record
 from vitbench.report.figures.canvas import Canvas, name_px, px, short, spanning
-from vitbench.report.figures.drawing import Figure, SamplesOf
+from vitbench.report.figures.figure import Figure, SamplesOf
 from vitbench.report.figures.marks import arm_classes, attributes, left_out, marker, sampled
 from vitbench.report.numbers import format_counts, format_value
-from vitbench.report.summary import Table
+from vitbench.report.tables import Table
 
 WIDTH, ROW_PX = 560, 26
 ENDING = "_ms"

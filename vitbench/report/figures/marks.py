@@ -7,7 +7,7 @@ from html import escape
 
 from vitbench.records import Record
 from vitbench.report.figures.canvas import px
-from vitbench.report.summary import Table, once, values_of
+from vitbench.report.tables import Table, once, values_of
 
 COLOURS = 12
 """Colours there are, as many as arms in a figure of lines."""

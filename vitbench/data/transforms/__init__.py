@@ -1,0 +1,1 @@
+"""Transforms of training images: augmentation, mixtures, crops."""

@@ -1,0 +1,1 @@
+"""Pretrained models of other libraries: their weights, sizes and preprocessing."""

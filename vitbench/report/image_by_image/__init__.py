@@ -1,4 +1,0 @@
-"""Two classifiers compared image by image: a page and pictures in `galleries/`, beside the records.
-
-What models attend to is drawn by `vitbench.gallery`.
-"""

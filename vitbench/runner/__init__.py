@@ -1,0 +1,1 @@
+"""From a case to a record: run it, keep what it gave, go on with what was cut off."""

@@ -1,4 +1,0 @@
-"""Two versions of the code in the same run, each in processes of its own.
-
-from vitbench.versions.comparison import compare_code
-"""
