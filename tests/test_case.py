@@ -212,7 +212,7 @@ def test_any_value_is_taken_or_refused_in_one_line(path, value):
         assert Case.from_json(case.to_json()) == case
 
 
-NAMED_PATHS = ("model.name", "model.posemb", "data.dataset", "data.augment")
+NAMED_PATHS = ("model.name", "model.posemb", "data.dataset", "data.augment", "data.mix")
 """Settings whose registry says what is wrong, in words instead of a path."""
 
 

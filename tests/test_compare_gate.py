@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from factories import make_plan, make_record
 from hypothesis import given
 from hypothesis import strategies as st
-from stores import PLAN, judge, keep, make_store, stores, turned
+from stores import METRICS, PLAN, judge, keep, make_store, stores, turned
 
 from vitbench.compare import Margin, compare_stores
 from vitbench.compare.changes import changes
@@ -118,6 +119,22 @@ def other_status(record, data):
     )
 
 
+def other_margin(record, data):
+    """Let a plan forgive more, less, or say nothing of a metric that the record has."""
+    names = [name for name, metric in record.metrics.items() if metric.value is not None]
+    if not names:
+        return record
+    name = data.draw(st.sampled_from(names))
+    return with_margin(record, name, data.draw(st.sampled_from([None, 0.0, 0.5, 50.0])))
+
+
+def with_margin(record, name, margin):
+    """Return a record whose plan has another margin of a metric, or none."""
+    others = {n: m for n, m in record.plan.margins.items() if n != name}
+    margins = others if margin is None else {**others, name: margin}
+    return msgspec.structs.replace(record, plan=dataclasses.replace(record.plan, margins=margins))
+
+
 def replacing(**fields):
     """Return what gives a record other fields."""
     return lambda record, data: msgspec.structs.replace(record, **fields)
@@ -128,6 +145,7 @@ LOSSES = {
     "metric": without_metric,
     "direction": other_metric("better", "neither"),
     "unit": other_metric("unit", "furlongs"),
+    "margin": other_margin,
     "status": other_status,
     "study": replacing(study="another"),
     "arm": replacing(arm="another"),
@@ -161,6 +179,20 @@ def test_the_directions_of_the_baseline_rule(better):
     assert {f.metric for f in gate.regressions} == {"test_accuracy"}
     assert gate.exit_code() == 10
     assert f"better was higher, is {better}; the baseline's counts" in "".join(changes(gate))
+
+
+@given(stores, stores, st.data())
+def test_no_margin_of_new_records_changes_a_verdict(base, new, data):
+    """Whatever their plans forgive, each finding is what it is with the baseline's plan."""
+    name = data.draw(st.sampled_from(METRICS))
+    margin = data.draw(st.sampled_from([None, 0.0, 0.5, 50.0]))
+    asked = judge(base, [with_margin(record, name, margin) for record in new])
+    plain = judge(base, new)
+    verdicts = [
+        [(f.place, f.metric, f.verdict, f.comparison) for f in g.findings] for g in (asked, plain)
+    ]
+    assert verdicts[0] == verdicts[1]
+    assert asked.exit_code() == plain.exit_code()
 
 
 @pytest.mark.parametrize("margin", [None, 50.0])
@@ -297,6 +329,17 @@ def test_predictions_that_differ_are_not_identical(tmp_path):
     other = msgspec.structs.replace(record.predictions, sha256="0" * 64)
     store.write(msgspec.structs.replace(record, predictions=other))
     assert len(compare_stores(base, new).identical) == 1
+
+
+def test_damaged_predictions_are_named(tmp_path):
+    """Where an accuracy moved, the images cannot be compared: exit code 13, or 10 where it is worse."""
+    base = with_predictions(tmp_path / "base", make_store(seeds=[0]), wrong=20)
+    new = with_predictions(tmp_path / "new", make_store(seeds=[0]), wrong=21)
+    for file in new.rglob("*.npz"):
+        file.write_bytes(b"")
+    gate = compare_stores(base, new)
+    assert len(gate.damaged) == 2
+    assert all(".npz: not the bytes that the record was made with" in each for each in gate.damaged)
 
 
 def test_mistakes_are_answered_in_one_line(tmp_path):

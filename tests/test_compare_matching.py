@@ -117,6 +117,12 @@ def test_seeds_that_were_not_run_again_are_missing():
     assert missing == [(1, 2), (1, 2)]
 
 
+def test_another_kind_of_device_is_another_arm():
+    """What a GPU computes is not compared with what a CPU does."""
+    sides = [make_store(settings={"compute.device": name}) for name in ("cpu", "cuda")]
+    assert not match_records(*sides).matches
+
+
 def test_the_index_of_a_device_does_not_matter():
     """`cuda:1` today and `cuda:0` yesterday are the same arm."""
     sides = [make_store(settings={"compute.device": f"cuda:{index}"}) for index in (0, 1)]

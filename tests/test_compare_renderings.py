@@ -51,6 +51,23 @@ def test_the_terminal_is_not_wider_than_it_is(base, new):
         assert len(line) <= 124
 
 
+def test_what_is_open_is_skipped_for_programs():
+    """Unless they are strict; what is worse is a failure either way."""
+    gate = judge(make_store(seeds=[0]), make_store(seeds=[0], accuracy=78.0))
+    is_open = [finding for finding in gate.findings if finding.is_open]
+    assert is_open
+    for strict, tag in ((False, "skipped"), (True, "failure")):
+        root = ElementTree.fromstring(to_junit(gate, strict=strict))  # noqa: S314
+        assert len(root.findall(f".//{tag}")) >= len(is_open)
+
+
+def test_only_what_is_true_is_said():
+    """One machine is not said to be mixed, and where nothing of the origin differs no line is."""
+    text = to_text(judge(make_store(), make_store(accuracy=70.0)))
+    assert "MIXED MACHINES" not in text
+    assert "." not in [line.strip() for line in text.splitlines()]
+
+
 def test_the_terminal_by_example():
     """One regression among what stayed."""
     base = make_store(arms=["none"])

@@ -11,7 +11,7 @@ from stores import judge
 
 from vitbench.compare.timed_rounds import Rounds, compare_rounds
 from vitbench.records import Metric
-from vitbench.stats import Pairing
+from vitbench.stats import Pairing, median_interval
 
 samples = st.lists(st.integers(80, 120).map(float), min_size=8, max_size=30)
 
@@ -53,6 +53,29 @@ def test_the_interval_holds_the_difference(ours, baseline):
     found = compare(ours, baseline).difference
     low, high = found.interval
     assert low <= 100 * (np.median(ours) / np.median(baseline) - 1) <= high
+
+
+@given(samples, samples, st.sampled_from([1, 3]), st.booleans())
+def test_the_interval_is_that_of_both_medians(ours, baseline, family, inverse):
+    """From the lower end of one over the upper end of the other to the opposite, in per cent.
+
+    Each median's interval errs in half of what the comparison may, which the family shares.
+    """
+    found = compare(ours, baseline, family=family, inverse=inverse).difference
+    half = 1 - 0.05 / family / 2
+    sides = [median_interval(side, confidence=half) for side in (ours, baseline)]
+    if None in sides:
+        assert found.interval is None
+        return
+    (low, high), (base_low, base_high) = reversed(sides) if inverse else sides
+    assert found.interval[0] == pytest.approx(100 * (low / base_high - 1))
+    assert found.interval[1] == pytest.approx(100 * (high / base_low - 1))
+
+
+def test_a_family_may_be_too_large_for_its_rounds():
+    """Then there is no interval, and no verdict."""
+    found = compare([100.0] * 8, [200.0] * 8, family=100_000)
+    assert (found.verdict, found.difference.interval) == ("inconclusive", None)
 
 
 def test_the_same_code_raises_few_alarms():

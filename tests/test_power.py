@@ -37,6 +37,15 @@ def test_more_seeds_are_needed_for_more_noise(sd, margin, n):
     )
 
 
+@pytest.mark.parametrize("unit", [1e-3, 0.5, 100.0])
+@pytest.mark.parametrize("n", [1, 8])
+@pytest.mark.parametrize("effect", [0.4, 0.9, 2.0])
+def test_needed_seeds_do_not_depend_on_the_unit(effect, n, unit):
+    """Points or shares: what counts is the margin in standard deviations."""
+    expected = needed_seeds(1.0, margin=effect, n=n)
+    assert needed_seeds(unit, margin=effect * unit * 1.000001, n=n) == expected
+
+
 @pytest.mark.parametrize(("n", "effect"), [(3, 3.27), (5, 1.69), (6, 1.44), (8, 1.16)])
 def test_needed_seeds_by_example(n, effect):
     """Three seeds find 3.3 standard deviations with 80 % power, five 1.7, eight 1.2."""

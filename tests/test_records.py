@@ -264,6 +264,27 @@ def test_records_of_version_1_are_read_for_ever(tmp_path):
     assert predictions.confidence.tolist() == [1.0, 0.5, 0.25, 0.125]
 
 
+def test_the_description_of_a_model_is_kept():
+    """As it was given; where there is none the file does not name it."""
+    part = {"role": "x", "name": "y", "kind": "z", "output": [1], "parameters": 2.0, "flops": 3.0}
+    record = msgspec.structs.replace(make_record(), about={"classifier": "vit", "parts": [part]})
+    assert Record.from_bytes(record.to_bytes()) == record
+    without = make_record()
+    assert without.about is None
+    assert "about" not in json.loads(without.to_bytes())
+
+
+@pytest.mark.parametrize(
+    "started", ["", "yesterday", "2026-13-01T10:00:00Z", "1066-10-14T09:00:00Z", "2026-11-22"]
+)
+def test_a_record_begins_at_a_time(started):
+    """In UTC, as it is written, of our days."""
+    content = json.loads(make_record().to_bytes()) | {"started": started}
+    del content["digest"]
+    with pytest.raises(DamagedRecordError, match="expected such as 2026-11-22T10:00:00Z"):
+        Record.from_bytes(json.dumps(content).encode() + b"\n")
+
+
 # the store ----------------------------------------------------------------------------------
 
 

@@ -27,6 +27,8 @@ def test_a_case_gives_every_metric_with_unit_and_direction():
     values = {name: metric.value for name, metric in outcome.metrics.items()}
     assert values["train_steps"] == 6
     assert values["train_flops"] == 3 * values["forward_flops"] * 6 * 40
+    rates = outcome.curves.images_per_second
+    assert values["train_seconds"] == pytest.approx(sum(6 * 40 / len(rates) / r for r in rates))
     assert 0 <= values["test_accuracy"] <= 100
     assert outcome.metrics["test_accuracy"].unit == "%"
     assert outcome.metrics["test_accuracy"].better == "higher"

@@ -8,6 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from vitbench.stats import holm, holm_confidences, paired_t_p, sign_flip_p
+from vitbench.stats.significance import equivalence_p
 
 value = st.integers(-800, 800).map(lambda hundredths: hundredths / 8)
 p_values = st.lists(st.floats(0, 0.08) | st.floats(0, 1), min_size=1, max_size=8)
@@ -78,6 +79,17 @@ def test_further_from_zero_is_harder_to_show(x, beyond, more):
     assume(np.ptp(x) > 0)
     assert paired_t_p(x, beyond=beyond) <= paired_t_p(x, beyond=beyond + more)
     assert paired_t_p(x, beyond=abs(np.mean(x))) == 1.0
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_the_test_of_equivalence_agrees_with_scipy(n):
+    """Of two one-sided tests, whether the mean is above -margin and below it, the worse p value."""
+    from scipy import stats
+
+    x = np.random.default_rng(n).normal(0.4, 1.0, size=n)
+    sides = [(-1.5, "greater"), (1.5, "less")]
+    expected = max(stats.ttest_1samp(x, end, alternative=way).pvalue for end, way in sides)
+    assert equivalence_p(x, margin=1.5) == pytest.approx(expected, rel=1e-9)
 
 
 def test_tests_agree_with_scipy():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from factories import make_record
-from tiny import tiny
+from tiny import TINY, tiny
 
 from vitbench.cli import main
 from vitbench.metrics import METRICS, SOURCES
@@ -125,7 +125,9 @@ def test_a_changed_function_makes_records_stale_that_name_it(tmp_path):
 def test_a_record_with_a_metric_of_ones_own_is_not_run_again_without_it(tmp_path, capsys):
     """Before anything is trained, it is said which file registers the metric."""
     metric = Metric(value=1.0, kind="score", label="mine")
-    record = make_record(metrics={"mine": metric}, environment={"imports": ["test_mine.py"]})
+    record = make_record(
+        metrics={"mine": metric}, settings=TINY, environment={"imports": ["test_mine.py"]}
+    )
     path = Store(tmp_path).write(record)
     assert main(["rerun", str(path)]) == 2
     said = capsys.readouterr().err

@@ -19,7 +19,9 @@ from vitbench.stats import (
     compare_counts,
     compare_family,
     decide,
+    equivalence_power,
     mean_interval,
+    power,
 )
 
 value = st.integers(-800, 800).map(lambda hundredths: hundredths / 8)
@@ -193,6 +195,16 @@ def test_equivalence_is_rarely_said_of_a_difference_that_matters():
     assert wrong <= 40
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(106.0, "better"), (94.0, "worse")])
+def test_exact_quantities_drift_on_both_sides(value, verdict):
+    """A difference without spread counts where it is further from 0 than the drift, either way."""
+    for drift, expected in ((5.0, verdict), (7.0, "inconclusive")):
+        pairing = Pairing(
+            ours=[value] * 3, baseline=[100.0] * 3, margin=1.0, better="higher", drift=drift
+        )
+        assert compare_family({"a": pairing})["a"].verdict == expected
+
+
 def test_one_seed_has_no_verdict_but_identical():
     """n = 1 has no spread."""
     found = compare_arms({"a": ([81.0], [80.0]), "b": ([80.0], [80.0])}, margin=1, better="higher")
@@ -232,6 +244,8 @@ def test_what_is_counted_is_certain(sides):
     assert (found.verdict == "identical") == (ours == baseline)
     assert (found.verdict == "worse") == bool((differences > 0).all())
     assert (found.verdict == "better") == bool((differences < 0).all())
+    sd = differences.std(ddof=1) if len(sides) > 1 else 0
+    assert found.difference.sd == pytest.approx(sd)
     same = np.ptp(differences) == 0
     assert found.difference.interval == ((differences[0],) * 2 if same else None)
 
@@ -319,6 +333,19 @@ def test_the_power_of_a_comparison_is_that_of_its_family():
         said += found.verdict == "equivalent"
         promised.append(found.power.equivalent)
     assert said / 600 == pytest.approx(np.mean(promised), abs=0.12)
+
+
+@pytest.mark.parametrize("arms", [1, 2, 8])
+def test_the_power_is_that_of_the_levels_of_the_family(arms):
+    """Of the narrowest level that Holm may need: 5 % shared by all arms, 10 % for equivalence."""
+    generator = np.random.default_rng(arms)
+    pairs = {str(i): (generator.normal(size=6), generator.normal(size=6)) for i in range(arms)}
+    for found in compare_arms(pairs, margin=2.5, better="higher").values():
+        levels = 1 - 0.05 / arms, max(0.95, 1 - 0.1 / arms)
+        how = {"sd": found.difference.sd, "n": 6}
+        assert found.power.margin == pytest.approx(power(2.5, **how, confidence=levels[0]))
+        equivalent = equivalence_power(2.5, **how, confidence=levels[1])
+        assert found.power.equivalent == pytest.approx(equivalent)
 
 
 bad = st.sampled_from([math.nan, math.inf, -math.inf])

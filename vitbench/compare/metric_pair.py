@@ -79,14 +79,19 @@ class Measured:
         }
         if now - {was}:
             found.append(f"better was {was}, is {' or '.join(sorted(now))}")
-        margins = [
-            describe_margin(newest(side).plan, self.metric)
+        old, asked = self._margin(newest(self.match.base)), self._margin(newest(self.match.new))
+        known, others = (
+            {self._margin(record) for record in side.values()}
             for side in (self.match.base, self.match.new)
-        ]
-        if margins[0] != margins[1] and self.metric not in given:
-            old, new = margins
-            found.append(f"the margin was {old}, is {new}")
+        )
+        wanted = ({asked} - {old}) | (others - known)
+        if wanted and self.metric not in given:
+            found.append(f"the margin was {old}, is {' or '.join(sorted(wanted))}")
         return tuple(found)
+
+    def _margin(self, record: Record) -> str:
+        """Say the margin of a record's plan."""
+        return describe_margin(record.plan, self.metric)
 
     def _value(self, record: Record) -> float | None:
         found = record.metrics.get(self.metric)
