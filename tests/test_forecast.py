@@ -53,11 +53,11 @@ def write(store: Store, cell, *, seconds: float, **environment: object) -> None:
 def test_a_cell_is_reused_exactly_where_a_session_would_reuse_it(tmp_path, rerun, monkeypatch):
     """With records of this code, of another, and none."""
     monkeypatch.setattr(cells, "run", lambda case, **how: Outcome())
-    cells = cells_of()
-    cells.obtain(cells[0], store=Store(tmp_path))
-    write(Store(tmp_path), cells[1], seconds=3.0)
+    made = cells_of()
+    cells.obtain(made[0], store=Store(tmp_path))
+    write(Store(tmp_path), made[1], seconds=3.0)
     forecaster = Forecaster(tmp_path, rerun=rerun)
-    found = [forecaster.forecast(cell, study_file=None).reused for cell in cells]
+    found = [forecaster.forecast(cell, study_file=None).reused for cell in made]
     assert found == [rerun != "all", False, False, False]
 
 

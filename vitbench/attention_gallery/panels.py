@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def draw_heads(look: ImageLook) -> list[Plot]:
     return [
         render(
             f"head-{head:02d}",
-            lambda figure, head=head: _draw_head(figure, look, head),
+            partial(_draw_head, look=look, head=head),
             salt=look.name,
         )
         for head in heads
