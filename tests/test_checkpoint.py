@@ -101,7 +101,7 @@ MISTAKES = {
     ),
     "newer schema": (
         lambda path: rewritten(path, schema="vitbench.models.checkpoint/2"),
-        "schema vitbench.models.checkpoint/2; this vitbench reads vitbench.models.checkpoint/1",
+        "schema vitbench.models.checkpoint/2; this vitbench reads vitbench.checkpoint/1",
     ),
     "less": (lambda path: rewritten(path, class_names=None), "is damaged: "),
     "another width": (

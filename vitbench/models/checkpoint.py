@@ -25,7 +25,7 @@ from vitbench.registry import MODELS
 from vitbench.utils.files import write_whole
 from vitbench.utils.user_modules import with_parts
 
-SCHEMA = "vitbench.models.checkpoint/1"
+SCHEMA = "vitbench.checkpoint/1"
 FILE = "model.safetensors"
 MAX_PATCHES = 2**16
 """Attention between more takes 16 GiB a head."""
