@@ -91,7 +91,7 @@ KINDS: dict[str, Work] = {
     "report": command("report", "results", "-o", "report"),
     **{
         kind: command("export", kind, "results", "-o", f"out/{kind}")
-        for kind in ("csv", "parquet", "pytest-benchmark", "wandb", "trackio")
+        for kind in ("csv", "parquet", "pytest-benchmark")
     },
 }
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from factories import make_plan, make_record
 from hypothesis import given
-from stores import make_store, stores
+from stores import keep, make_store, stores
 from test_pytest_plugin import run, study
 
-from vitbench.compare.pytest_session import within
+from vitbench.compare.pytest_session import compare_session, judge, within
+from vitbench.records import Store
 
 __all__ = ["study"]
 
@@ -81,3 +82,40 @@ def test_a_baseline_that_is_not_there_is_12_and_the_same_folder_a_mistake(pytest
     result.stdout.fnmatch_lines(["*no baseline*"])
     same = run(pytester, "--study-compare", "results")
     assert same.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_comparison_that_fails_hides_nothing(pytester, study):
+    """The tables are there, the reason is a line, and what was not judged has not passed."""
+    pytester.makeconftest(
+        "import vitbench.compare.pytest_session\n"
+        "def fail(*_, **__): raise ZeroDivisionError('by zero')\n"
+        "vitbench.compare.pytest_session.judge = fail\n"
+    )
+    result = pytester.runpytest_subprocess("--study-compare", "baseline", "-k", "none-s0")
+    result.assert_outcomes(passed=1, deselected=5)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    out = result.stdout.str()
+    assert "vitbench: no comparison with baseline: ZeroDivisionError: by zero" in out
+    assert "study tiny (quick" in out
+    assert "Traceback" not in out + result.stderr.str()
+
+
+def test_a_summary_that_cannot_be_written_hides_no_judgement(tmp_path):
+    """That of a job; the exit code is the gate's."""
+    base, new = (keep(tmp_path / name, make_store()) for name in ("base", "new"))
+    environment = {"GITHUB_STEP_SUMMARY": str(tmp_path)}
+    text, code = judge(base, new, ran=Store(new).paths(), environment=environment)
+    assert code == 0
+    assert "2 arms, 2 identical" in text
+    assert f"cannot append to GITHUB_STEP_SUMMARY {tmp_path}" in text
+
+
+def test_a_record_of_the_session_that_is_damaged_is_named(tmp_path):
+    """The others are judged."""
+    base, new = (keep(tmp_path / name, make_store()) for name in ("base", "new"))
+    path = next(Store(new).paths())
+    path.write_bytes(path.read_bytes().replace(b"80.0", b"90.0"))
+    gate = compare_session(base, new, ran=list(Store(new).paths()))
+    assert [line.partition(": ")[0] for line in gate.damaged] == [str(path)]
+    assert gate.exit_code() == 13
+    assert gate.matches

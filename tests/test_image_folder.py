@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vitbench.config.data import DataConfig
 from vitbench.data.datasets import load_split
+from vitbench.data.full_size import open_stream
 from vitbench.data.image_folder import DataWarning, read_photos
 from vitbench.data.image_folder_files import NAMED, SUFFIXES, Photos, find_photos
 from vitbench.errors import InputError
@@ -192,6 +193,21 @@ def test_what_is_passed_over_is_named_and_counted(tmp_path):
         DataWarning, match=r"6 files are passed over, .*: ant/a\.jpg \(dead link\), a"
     ):
         assert len(read(tmp_path)[0]) == 4
+
+
+@pytest.mark.parametrize("also", ["val", "extra"])
+def test_folders_beside_the_parts_are_named(tmp_path, also):
+    """Of test/ and val/ one is tested on; neither the other nor anything else is read in silence."""
+    for part in ("train", "test", also):
+        fill(tmp_path / part, ant=2, bee=2)
+    assert find_photos(str(tmp_path)).beside == (also,)
+    with pytest.warns(DataWarning, match=f": not read: {also}/, beside train/ and test/$"):
+        assert len(read(tmp_path, split="test")[0]) == 4
+    with pytest.warns(DataWarning, match=f": not read: {also}/"):
+        stream = open_stream(
+            DataConfig(dataset=f"imagefolder:{tmp_path}"), folder=None, held_out=True
+        )
+    assert len(stream) == 4
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

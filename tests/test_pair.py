@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 from factories import make_plan, make_record
@@ -104,6 +106,21 @@ def test_classes_add_up(pair):
     for place, each in enumerate(pair.sides):
         right = sum(row[1] * row[2 + place] for row in rows)
         assert right == pytest.approx(100 * each.correct.sum())
+
+
+@given(pairs(), st.integers(0, 2))
+def test_classes_without_a_name_have_a_number(pair, named):
+    """Pictures may name fewer classes than a classifier knows; no class and no image is left out."""
+    fewer = msgspec.structs.replace(pair.pictures, class_names=CLASSES[:named])
+    short = dataclasses.replace(pair, pictures=fewer)
+    called = {name: name if c < named else f"class {c}" for c, name in enumerate(CLASSES)}
+    assert short.by_class() == [(called[name], *rest) for name, *rest in pair.by_class()]
+    for whole, now in zip(
+        pair.exhibits(ours_right=True), short.exhibits(ours_right=True), strict=True
+    ):
+        assert now.truth == called[whole.truth]
+        assert now.ours == tuple((called[name], share) for name, share in whole.ours)
+        assert now.baseline == tuple((called[name], share) for name, share in whole.baseline)
 
 
 def test_swapping_the_sides_changes_the_sign_alone():

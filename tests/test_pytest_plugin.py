@@ -398,6 +398,42 @@ def test_a_mistake_of_all_studies_is_blamed_on_none(pytester, two_studies, selec
     result.stderr.fnmatch_lines([line])
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--study-device", "cuda:97"], ["--study-set", "compute.device=cuda:97"]]
+)
+def test_a_device_that_is_not_there_is_said_once(pytester, study, arguments):
+    """At the start; where nothing is run, or no cell is selected, there is nothing to say."""
+    result = run(pytester, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: device 'cuda:97' is not on this machine; it has: cpu*"])
+    assert not records(pytester)
+    assert run(pytester, *arguments, "--collect-only").ret == 0
+    pytester.makepyfile(test_plain="def test_plain():\n    pass\n")
+    run(pytester, *arguments, "test_plain.py").assert_outcomes(passed=1)
+
+
+def test_a_device_that_is_not_there_with_workers_is_one_failure(pytester, study):
+    """Not one of each cell."""
+    result = pytester.runpytest_subprocess("-n", "2", "--study-device", "cuda:97")
+    result.assert_outcomes(failed=1)
+    assert result.stdout.str().count("\ndevice 'cuda:97' is not on this machine") == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "passed"), [((), 0), (("-k", "tiny"), 2), (("test_tiny.py",), 2)]
+)
+def test_a_file_that_cannot_be_imported_stops_no_cells_that_were_selected(
+    pytester, study, selection, passed
+):
+    """It is named and fails the session; without a selection nothing is run, as pytest does."""
+    pytester.makepyfile(test_broken="import nothing_of_this_name\n")
+    result = run(pytester, "--study-seeds", "1", *selection)
+    result.assert_outcomes(passed=passed, errors=int(selection != ("test_tiny.py",)))
+    assert len(records(pytester)) == passed
+    assert ("ERROR test_broken.py" in result.stdout.str()) == (selection != ("test_tiny.py",))
+    assert (result.ret == 0) == (selection == ("test_tiny.py",))
+
+
 def test_an_arm_that_a_base_model_leaves_out_is_told(pytester, two_studies):
     """The others are run."""
     text = two_studies.read_text().replace(

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vitbench import __version__
 from vitbench.attention_gallery.arrays import ImageLook, look_at_image, look_at_model
-from vitbench.attention_gallery.panels import draw_heads, draw_image, draw_model
+from vitbench.attention_gallery.charts import draw_model
+from vitbench.attention_gallery.panels import draw_heads, draw_image
 from vitbench.attention_gallery.plot import Plot
 from vitbench.errors import InputError
 from vitbench.interpret.encoders import Encoder

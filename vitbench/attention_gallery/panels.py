@@ -1,4 +1,4 @@
-"""Figures of a gallery. Colours: viridis, perceptually uniform; with a sign, a diverging map around 0."""
+"""Figures of an image: maps and masks over it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vitbench.attention_gallery.arrays import Array, ImageLook, ModelLook
+from vitbench.attention_gallery.arrays import Array, ImageLook
 from vitbench.attention_gallery.overlay import legend, mask_over, overlay
-from vitbench.attention_gallery.plot import COLOURS, INK, Plot, render
+from vitbench.attention_gallery.plot import SIGNED, UNSIGNED, Plot, render
 
-UNSIGNED, SIGNED = "viridis", "coolwarm"
 PANEL_INCHES = 1.75
 COLUMNS = 6
 CUT_FROM, CUT_SHARE = 200, 0.005
 """Patches from which on a scale may end before the maximum, and the share that it leaves out."""
-SHOWN_PLACES = 7
-"""Rows and columns of patches whose similarities are shown; a larger grid is thinned out."""
 
 
 def draw_image(look: ImageLook) -> list[Plot]:
@@ -44,25 +41,6 @@ def draw_heads(look: ImageLook) -> list[Plot]:
         )
         for head in heads
     ]
-
-
-def draw_model(look: ModelLook) -> list[Plot]:
-    """Draw all figures of a model."""
-    drawings: dict[str, Callable[[Any], str]] = {
-        "attention_distance": lambda figure: _draw_by_layer(
-            figure, look.distance_px, "mean attention distance, px", look
-        ),
-        "attention_entropy": lambda figure: _draw_by_layer(
-            figure, look.entropy_nats, "entropy of attention, nats", look
-        ),
-        "token_norms": lambda figure: _draw_norms(figure, look),
-    }
-    if look.similarity is not None:
-        similarity = look.similarity
-        drawings["position_similarity"] = lambda figure: _draw_similarity(figure, similarity)
-    if look.negative.any():
-        drawings["negative_mass"] = lambda figure: _draw_negative(figure, look)
-    return [render(name, draw, salt=look.name) for name, draw in drawings.items()]
 
 
 def _panels(figure: Any, count: int, *, look: ImageLook) -> list[Any]:
@@ -183,7 +161,7 @@ def _draw_maps(figure: Any, look: ImageLook) -> str:
 
 def _draw_heads(figure: Any, look: ImageLook) -> str:
     maps = look.layers[-1]
-    titles = [f"head {head}: {own}" for head, own in enumerate(_told_own(look.own[-1], look))]
+    titles = [f"head {head}: {own}" for head, own in enumerate(_told_own(look.own[-1]))]
     _draw_row(figure, look, maps, titles)
     return (
         f"What the {look.reader} reads of each patch in the last layer, head by head, in one scale."
@@ -202,13 +180,13 @@ def _draw_head(figure: Any, look: ImageLook, head: int) -> str:
     scale = _scale(look.layers[-1])
     values = look.layers[-1, head]
     _show_over(one, values, look, scale)
-    one.set_title(f"head {head}: {_told_own(look.own[-1], look)[head]}")
+    one.set_title(f"head {head}: {_told_own(look.own[-1])[head]}")
     _show_bar(below, scale, f"% of what the {look.reader} reads; maximum {values.max():.3g}")
     return f"What the {look.reader} reads of each patch in head {head} of the last layer."
 
 
 def _draw_layers(figure: Any, look: ImageLook) -> str:
-    maps, owns = look.layers.mean(axis=1), _told_own(look.own.mean(axis=1), look)
+    maps, owns = look.layers.mean(axis=1), _told_own(look.own.mean(axis=1))
     titles = [f"layer {layer}: {own}" for layer, own in enumerate(owns)]
     _draw_row(figure, look, maps, titles, shared=False)
     return (
@@ -217,15 +195,16 @@ def _draw_layers(figure: Any, look: ImageLook) -> str:
     )
 
 
-def _told_own(own: Array, look: ImageLook) -> list[str]:
-    """Say of each map which part of the whole its patches have."""
-    return [f"{100 - share:.0f} % of patches" for share in own]
+def _told_own(own: Array) -> list[str]:
+    """Say of each map which part of the whole lies on no patch."""
+    return [f"{share:.0f} % on no patch" for share in own]
 
 
 def _explained_own(look: ImageLook) -> str:
-    if look.mode != "relu" or not look.own.any():
-        return ""
-    return f" The rest to 100 % it reads of itself{' and of registers' if look.registers else ''}."
+    """Say what there is to read that is no patch."""
+    others = ["itself"] if look.reader == "class token" else []
+    others += ["registers"] if look.registers else []
+    return f" On no patch: what it reads of {' and of '.join(others)}." if others else ""
 
 
 def _draw_row(
@@ -273,88 +252,3 @@ def _told_negative(look: ImageLook) -> str:
         f" Attention is a difference, shown in the mode {look.mode}; negative mass by layer: "
         f"{shares} %."
     )
-
-
-def _draw_by_layer(figure: Any, values: Array, label: str, look: ModelLook) -> str:
-    figure.set_size_inches(7.2, 3.0)
-    axes = figure.add_subplot()
-    layers, heads = values.shape
-    for layer in range(layers):
-        axes.plot([layer] * heads, values[layer], "o", color=COLOURS[0], alpha=0.7, markersize=4)
-    axes.plot(range(layers), values.mean(axis=1), color=INK, linewidth=1)
-    _finish(axes, layers, label)
-    axes.set_ylim(bottom=0)
-    return f"{label[0].upper()}{label[1:]}: a point a head, their mean as a line; {_n(look)}."
-
-
-def _draw_norms(figure: Any, look: ModelLook) -> str:
-    figure.set_size_inches(7.2, 3.0)
-    axes = figure.add_subplot()
-    layers = range(len(look.norms))
-    quantiles = {"largest": 100, "99th percentile": 99, "median": 50, "1st percentile": 1}
-    for (name, at), colour in zip(quantiles.items(), COLOURS, strict=False):
-        values = np.percentile(look.norms, at, axis=1)
-        axes.plot(layers, values, color=colour, label=name, marker="o", markersize=3)
-    axes.set_yscale("log", subs=())
-    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-    axes.yaxis.set_major_formatter("{x:g}")
-    _finish(axes, len(look.norms), "length of a patch token")
-    axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
-    worst = int(look.outliers.argmax())
-    told = (
-        f"Longer than three medians of their image: at most {look.outliers[worst]:.2g} %, after "
-        f"layer {worst}; {look.outliers[-1]:.2g} % after the last."
-        if look.outliers[worst]
-        else "None is longer than three medians of its image."
-    )
-    return f"Length of the patch tokens after every block; {_n(look)}. {told}"
-
-
-def _draw_negative(figure: Any, look: ModelLook) -> str:
-    figure.set_size_inches(7.2, 2.4)
-    axes = figure.add_subplot()
-    axes.bar(range(len(look.negative)), look.negative, color=COLOURS[1], width=0.6)
-    _finish(axes, len(look.negative), "negative mass, %")
-    return f"Share of the magnitude of attention that is negative, by layer; {_n(look)}."
-
-
-def _draw_similarity(figure: Any, similarity: Array) -> str:
-    rows, columns = (_thinned(side) for side in similarity.shape[:2])
-    figure.set_size_inches(0.72 * len(columns) + 0.9, 0.72 * len(rows))
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    drawn = None
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            one = axes[i, j]
-            drawn = one.imshow(
-                similarity[row, column], cmap=SIGNED, vmin=-1, vmax=1, interpolation="none"
-            )
-            one.set_xticks([])
-            one.set_yticks([])
-            if i == len(rows) - 1:
-                one.set_xlabel(f"{column}")
-            if j == 0:
-                one.set_ylabel(f"{row}")
-    bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), shrink=0.8)
-    bar.set_label("cosine")
-    shown = len(rows) * len(columns)
-    return (
-        "Position embeddings: each picture shows how alike the vector of one patch, at the row and "
-        f"column given, is to those of all patches; {shown} of {similarity[0, 0].size} are shown."
-    )
-
-
-def _thinned(side: int) -> list[int]:
-    count = min(side, SHOWN_PLACES)
-    return sorted({round(place) for place in np.linspace(0, side - 1, count)})
-
-
-def _finish(axes: Any, layers: int, label: str) -> None:
-    axes.spines[["right", "top"]].set_visible(False)
-    axes.set_xlabel("layer")
-    axes.set_ylabel(label)
-    axes.set_xticks(range(0, layers, max(1, layers // 12)))
-
-
-def _n(look: ModelLook) -> str:
-    return f"n = {look.images} image{'s' if look.images != 1 else ''}"

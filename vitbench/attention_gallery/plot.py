@@ -13,6 +13,8 @@ INK = "#010203"
 """Nearly black; on a page it is replaced by the colour of the text."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Okabe and Ito's, which also the colour-blind can tell apart."""
+UNSIGNED, SIGNED = "viridis", "coolwarm"
+"""Colour maps: perceptually uniform from 0 on; diverging around 0 where values have a sign."""
 PNG_DPI, SVG_DPI = 150, 100
 """Of the photographs in an SVG; maps are embedded patch by patch, or at this resolution."""
 
