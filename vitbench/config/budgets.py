@@ -96,7 +96,6 @@ BUDGETS: Mapping[str, Budget] = {
             "train.batch_size": 256,
             "dino.epochs": 100,
         },
-        real={"data.augment": "basic"},
     ),
     "long": Budget(
         seeds=5,
@@ -108,6 +107,5 @@ BUDGETS: Mapping[str, Budget] = {
             "train.batch_size": 256,
             "dino.epochs": 300,
         },
-        real={"data.augment": "basic"},
     ),
 }
