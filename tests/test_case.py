@@ -316,7 +316,10 @@ def test_a_device_that_cannot_be_is_refused(device):
     ("fields", "message"),
     [
         ({"seed": -1}, "seed is -1; expected 0 or more"),
-        ({"budget": "quik"}, "budget is 'quik'; did you mean 'quick'? known: smoke, quick, full, long"),
+        (
+            {"budget": "quik"},
+            "budget is 'quik'; did you mean 'quick'? known: smoke, quick, full, long",
+        ),
     ],
 )
 def test_seed_and_budget_are_checked(fields, message):

@@ -36,6 +36,15 @@ def test_a_regression_is_exit_code_10(base, worse, capsys):
     assert not said.err
 
 
+def test_a_file_that_cannot_be_written_hides_no_table(base, worse, tmp_path, capsys):
+    """It stands in the terminal before files are written."""
+    path = tmp_path / "gone" / "gate.json"
+    assert main(["compare", str(base), str(worse), "--json", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == " regression: exit code 10"
+    assert said.err.startswith(f"vitbench: cannot write {path}: ")
+
+
 def test_a_margin_on_the_command_line_forgives(base, worse):
     """6 points do not matter to who says so."""
     assert main(["compare", str(base), str(worse), "--margin", "test_accuracy=8"]) == 0

@@ -75,6 +75,28 @@ def test_outside_of_a_repository_there_is_no_state(tmp_path, monkeypatch):
     assert git_state(tmp_path / "plain") is None
 
 
+def test_a_shallow_clone_has_a_commit_and_a_bare_one_no_state(repository, tmp_path_factory):
+    """Of a bare one nobody can say whether it is dirty; neither is an error."""
+    git(
+        repository,
+        "-c",
+        "user.name=n",
+        "-c",
+        "user.email=e@x",
+        "commit",
+        "-qm",
+        "2",
+        "--allow-empty",
+    )
+    folder = tmp_path_factory.mktemp("clones")
+    source = repository.as_uri()
+    git(folder, "clone", "-q", "--depth", "1", source, "shallow")
+    git(folder, "clone", "-q", "--bare", source, "bare")
+    commit = git(repository, "rev-parse", "HEAD")
+    assert git_state(folder / "shallow") == {"commit": commit, "dirty": False}
+    assert git_state(folder / "bare") is None
+
+
 @given(st.none() | st.text() | st.text("aB1/.- "))
 def test_a_machine_is_named_by_a_folder(accelerator):
     """Lower-case words with hyphens, whatever the accelerator is called; never empty."""

@@ -14,6 +14,7 @@ import vitbench.export.trackers
 import vitbench.report.html.page
 import vitbench.report.text
 import vitbench.runner.cells
+from vitbench.pytest_plugin.session import Session
 from vitbench.registry import POSEMBS
 
 STUDY = '''
@@ -369,8 +370,8 @@ WRONG = "study wide: arm half: model.num_heads is 2, which does not divide model
 def test_a_mistake_in_a_study_that_is_not_selected_stops_nothing(pytester, two_studies, workers):
     """Whether by a keyword or by a file; nor is it told."""
     for selection in (["-k", "tiny and none"], ["test_tiny.py::test_tiny[none-s0]"]):
-        arguments = ["--study-seeds", "1", *HALF_IS_ODD, *selection, *workers]
-        result = pytester.runpytest_subprocess(*arguments)
+        arguments = [*HALF_IS_ODD, *selection, *workers, "--study-seeds", "1"]
+        result = pytester.runpytest_subprocess(*arguments) if workers else run(pytester, *arguments)
         result.assert_outcomes(passed=1, deselected=0 if "::" in selection[0] or workers else 3)
         assert "wide" not in result.stdout.str().replace("test_wide", "")
 
@@ -494,14 +495,15 @@ def test_a_plugin_that_is_missing_decides_nothing(pytester, study, plugin):
     assert records(pytester)["none-s0"]["status"] == "ok"
 
 
-def test_progress_that_fails_is_a_warning(pytester, study):
+def test_progress_that_fails_is_a_warning(pytester, study, monkeypatch):
     """One, for all cells; the records are what was measured."""
-    pytester.makeconftest(
-        "from vitbench.pytest_plugin.session import Session\n"
-        "def show(self, text, *, passing=False): raise OSError('no terminal')\n"
-        "Session.show = show\n"
-    )
-    result = pytester.runpytest_subprocess("-W", "error", "--study-gallery", "1", "-k", "none")
+
+    def show(self: Session, text: str, *, passing: bool = False) -> None:
+        raise OSError("no terminal")
+
+    monkeypatch.setattr(Session, "show", show)
+    options = ("-W", "error", "--study-gallery", "1", "-k", "none")
+    result = run(pytester, *options, "--study-seeds", "3")
     result.assert_outcomes(passed=3, deselected=3, warnings=2)
     assert result.stdout.str().count("progress cannot be shown: OSError: no terminal") == 1
     assert result.stdout.str().count("a cell cannot be shown: OSError: no terminal") == 1

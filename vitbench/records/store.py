@@ -275,12 +275,15 @@ def _check_place(folder: Path, stem: str) -> None:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir()
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _may_be_record(entry: os.DirEntry[str]) -> bool:
     """Take files, and links that may lead nowhere; no folders, pipes and sockets."""
-    return entry.name.endswith(".json") and (entry.is_file() or entry.is_symlink())
+    return entry.name.endswith(".json") and (entry.is_symlink() or entry.is_file())
 
 
 def _write_beside(folder: Path, stem: str, predictions: Predictions) -> PredictionsFile:
