@@ -18,7 +18,7 @@ from tiny import TINY
 from vitbench import load_model
 from vitbench.cli import _parser, main
 from vitbench.config.case import Case
-from vitbench.records import Record, Store
+from vitbench.records import Metric, Record, Store
 from vitbench.runner.cells import obtain, obtain_seeds
 from vitbench.study import Study
 
@@ -90,6 +90,19 @@ def test_rerun_names_a_metric_that_differs(results, capsys):
     out = capsys.readouterr().out
     (line,) = (line for line in out.splitlines() if line.split()[0] == "test_loss")
     assert line.endswith("differs")
+
+
+def test_a_speed_that_was_left_out_beside_others_is_no_difference(results, capsys):
+    """A record of `-n 2` has none, and running its case again alone measures it."""
+    path = next(iter(Store(results).paths()))
+    record = Store(results).read(path)
+    none = Metric(value=None, unit="img/s", better="higher", reason="other cases ran beside it")
+    metrics = {**record.metrics, "train_images_per_second": none}
+    path.write_bytes(msgspec.structs.replace(record, metrics=metrics).to_bytes())
+    assert main(["rerun", str(path)]) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.startswith("train_images_per_second"))
+    assert line.endswith("measured once")
 
 
 def test_rerun_of_a_device_that_is_not_here_is_one_line(results, capsys, monkeypatch):

@@ -63,10 +63,13 @@ def _rerun(options: argparse.Namespace) -> int:
     for name in dict.fromkeys([*record.metrics, *outcome.metrics]):
         before, after = record.metrics.get(name), outcome.metrics.get(name)
         old, new = (metric.value if metric else None for metric in (before, after))
+        measured = any(metric and metric.info(name).is_measured for metric in (before, after))
         if old == new:
             said = "identical"
-        elif old and new and after and after.info(name).is_measured:
+        elif measured and old and new:
             said = f"measured, {new / old:.2f}×"
+        elif measured and (old is None or new is None):  # beside others, speed is left out
+            said = "measured once"
         else:
             said, differing = "differs", True
         print(f"{name:24} {old} → {new}  {said}")
